@@ -24,6 +24,7 @@
 #include <grp.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
+#include <linux/close_range.h>
 #include <linux/if.h>
 #include <linux/keyctl.h>
 #include <linux/mount.h>
@@ -267,11 +268,14 @@ static void make_devices(void)
 	static const char *const links[][2] = {
 		{ "/proc/self/fd", "dev/fd" }, { "/proc/self/fd/0", "dev/stdin" },
 		{ "/proc/self/fd/1", "dev/stdout" }, { "/proc/self/fd/2", "dev/stderr" },
-		{ "/proc/kcore", "dev/core" }, { "pts/ptmx", "dev/ptmx" },
+		{ "pts/ptmx", "dev/ptmx" }, { "/proc/kcore", "dev/core" },
 	};
 	for (size_t i = 0; i < sizeof devices / sizeof devices[0]; i++)
 		must(mknod(devices[i].name, S_IFCHR | 0666, makedev(devices[i].major, devices[i].minor)), devices[i].name);
-	for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
+	size_t count = sizeof links / sizeof links[0];
+	if (access("proc/kcore", F_OK) < 0)
+		count--; /* some kernels have none */
+	for (size_t i = 0; i < count; i++)
 		must(symlink(links[i][0], links[i][1]), links[i][1]);
 }
 
@@ -372,6 +376,7 @@ static void become_process(void)
 	must(sethostname("berth-bench", 11), "sethostname");
 	must(setrlimit(RLIMIT_NOFILE, &files), "setrlimit");
 	must(setgroups(0, NULL), "setgroups");
+	must(syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC), "close_range");
 	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
 	set_capabilities();
 }
@@ -389,7 +394,7 @@ static void wait_for_start(int ready, int fifo)
 static void child(const char *rootfs, const char *group, int ready, int fifo, char **argv)
 {
 	static char *const env[] = {
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm", "HOME=/root", NULL,
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm", "HOME=/", NULL,
 	};
 	join_groups_v1(group);
 	must(setsid(), "setsid");

@@ -89,7 +89,7 @@ func viewsHere(mounts []cgroupMount) []string {
 }
 
 func readCgroupMounts() ([]cgroupMount, error) {
-	info, err := os.ReadFile("/proc/self/mountinfo")
+	info, err := os.ReadFile("/proc/thread-self/mountinfo")
 	return cgroupMounts(bytes.NewReader(info)), err
 }
 
