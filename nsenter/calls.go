@@ -31,6 +31,13 @@ func (b *Builder) Unshare(f int) *Step {
 	return b.Append(unix.SYS_UNSHARE, flags(uint64(f), cloneFlags))
 }
 
+// DatagramSocket makes an IPv4 socket, such as network ioctls need
+// (netdevice(7)).
+func (b *Builder) DatagramSocket() Reg {
+	return b.yields(unix.SYS_SOCKET, Const(unix.AF_INET, "AF_INET"),
+		Const(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, "SOCK_DGRAM|SOCK_CLOEXEC"), Num(0))
+}
+
 // --- files on the host, before the root is open
 
 // OpenHost opens a path of the host.
@@ -336,3 +343,9 @@ func (b *Builder) ExecvePath(path string, argv, env []string) *Step {
 
 // Exit ends the program without executing anything.
 func (b *Builder) Exit(status int) *Step { return b.Append(unix.SYS_EXIT_GROUP, Num(status)) }
+
+// OpenAt opens name, a single component, in a directory of the host that the
+// runtime handed over.
+func (b *Builder) OpenAt(dir Reg, name string, f int) Reg {
+	return b.yields(unix.SYS_OPENAT, FD(dir), b.Str(name), flags(uint64(f|unix.O_CLOEXEC), openFlags))
+}

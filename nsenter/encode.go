@@ -55,6 +55,9 @@ func (s *Step) encode() (C.struct_step, error) {
 	if s.Result >= registers {
 		return out, fmt.Errorf("more than %d registers", registers)
 	}
+	if len(s.Args) > len(out.arg) || len(s.Accept) > len(out.accept) {
+		return out, fmt.Errorf("%d arguments, %d accepted errnos", len(s.Args), len(s.Accept))
+	}
 	for i, e := range s.Accept {
 		out.accept[i] = C.uint16_t(e)
 	}
@@ -79,6 +82,8 @@ const (
 	messageChild   = C.MESSAGE_CHILD
 	messageFD      = C.MESSAGE_FD
 	messageFailed  = C.MESSAGE_FAILED
+
+	refused = C.REFUSED
 )
 
 func encodeMessage(m message) []byte {
@@ -87,6 +92,7 @@ func encodeMessage(m message) []byte {
 	return C.GoBytes(unsafe.Pointer(&out), messageSize)
 }
 
+// decodeMessage reads the messageSize bytes of a struct message.
 func decodeMessage(raw []byte) message {
 	in := (*C.struct_message)(unsafe.Pointer(&raw[0]))
 	textAt := int(unsafe.Offsetof(in.text))

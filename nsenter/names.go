@@ -98,5 +98,5 @@ var callNames = []struct {
 	{unix.SYS_SETGROUPS, "setgroups"}, {unix.SYS_SETRESUID, "setresuid"}, {unix.SYS_SETRESGID, "setresgid"},
 	{unix.SYS_CAPSET, "capset"}, {unix.SYS_SECCOMP, "seccomp"}, {unix.SYS_PERSONALITY, "personality"},
 	{unix.SYS_CLOSE_RANGE, "close_range"}, {unix.SYS_SET_MEMPOLICY, "set_mempolicy"},
-	{unix.SYS_GETPID, "getpid"}, {unix.SYS_KILL, "kill"}, {unix.SYS_SENDTO, "sendto"},
+	{unix.SYS_SOCKET, "socket"}, {unix.SYS_GETPID, "getpid"}, {unix.SYS_KILL, "kill"}, {unix.SYS_SENDTO, "sendto"},
 }

@@ -35,6 +35,7 @@ static uint64_t reg[REGISTERS];
 static const struct header *program;
 static struct step *steps;
 static char *data;
+static const char *data_end; /* its last byte, which is 0 */
 
 static _Noreturn void quit(void)
 {
@@ -183,6 +184,9 @@ static long splice_link(char *path, size_t start, size_t end, int parent, const 
 	size_t rest = strlen(path + end) + 1;
 	ssize_t n = readlinkat(parent, name, out, sizeof(out));
 
+	/* No link, or gone: somebody else made or removed it meanwhile. */
+	if (n < 0 && (errno == EINVAL || errno == ENOENT))
+		return 0;
 	if (n <= 0)
 		return n < 0 ? -errno : -ENOENT;
 	size_t prefix = out[0] == '/' ? 0 : start;
@@ -236,8 +240,7 @@ static long step_make(int root, const char *given, mode_t mode, uint64_t type, i
 			memcpy(name, path + start, end - start + 1);
 			fd = create(parent, name, last ? mode : 0755, file);
 			if (fd == 0)
-				fd = in_root(parent, name, O_PATH | O_NOFOLLOW,
-					     RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+				fd = in_root(parent, name, O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 			path[end] = kept;
 			if (fd == -EEXIST && ++links <= LINK_LIMIT) {
 				fd = splice_link(path, start, end, parent, name);
@@ -294,7 +297,7 @@ static long step_find(const char *candidate, uint64_t count, uint64_t *address)
 	long err = -ENOENT;
 	struct stat st;
 
-	for (; count > 0; count--, candidate += strlen(candidate) + 1) {
+	for (; count > 0 && candidate <= data_end; count--, candidate += strlen(candidate) + 1) {
 		if (fstatat(AT_FDCWD, candidate, &st, 0) < 0) {
 			if (errno != ENOENT && errno != ENOTDIR)
 				err = -errno;
@@ -415,6 +418,27 @@ static _Noreturn void walk(void)
 	fail(program->steps, ENOEXEC, NULL, 0);
 }
 
+/* in_data tells whether argument i is a place in data with size bytes before
+ * the final zero byte. */
+static int in_data(const struct step *s, int i, uint64_t size)
+{
+	return s->kind[i] == ARG_DATA && s->arg[i] + size < program->data;
+}
+
+/* valid_composite checks what the walker itself dereferences. */
+static int valid_composite(const struct step *s)
+{
+	switch (s->call) {
+	case STEP_MAKE:
+		return in_data(s, 1, 0);
+	case STEP_FIND:
+		return in_data(s, 0, 0);
+	case STEP_STORE:
+		return in_data(s, 0, sizeof(uint32_t));
+	}
+	return 1;
+}
+
 /* valid checks every offset and register once, before the first step. */
 static int valid(size_t size)
 {
@@ -438,6 +462,8 @@ static int valid(size_t size)
 			if (s->kind[j] == ARG_REGISTER && s->arg[j] >= REGISTERS)
 				return 0;
 		}
+		if (!valid_composite(s))
+			return 0;
 	}
 	return 1;
 }
@@ -445,7 +471,7 @@ static int valid(size_t size)
 static int relocate(const struct relocation *r)
 {
 	for (uint32_t i = 0; i < program->relocations; i++) {
-		if (r[i].at % 8 || (uint64_t)r[i].at + 8 > program->data || r[i].to >= program->data)
+		if (r[i].at % 8 || (uint64_t)r[i].at + 8 >= program->data || r[i].to >= program->data)
 			return 0;
 		uint64_t address = (uintptr_t)(data + r[i].to);
 		memcpy(data + r[i].at, &address, sizeof(address));
@@ -472,6 +498,7 @@ static int load(int fd)
 		return 0;
 	struct relocation *r = (struct relocation *)(steps + program->steps);
 	data = (char *)(r + program->relocations);
+	data_end = (char *)at + size - 1;
 	return valid(size) && relocate(r);
 }
 
@@ -482,7 +509,7 @@ static void receive(void)
 	size_t have = hear(&m, fds, FDS_PER_MESSAGE + 1);
 
 	if (m.kind != MESSAGE_PROGRAM || have == 0 || !load(fds[0]))
-		fail(0, EBADMSG, NULL, 0);
+		fail(REFUSED, EBADMSG, NULL, 0);
 	size_t stored = 0, from = 1;
 	for (;;) {
 		for (; from < have && stored < program->fds; from++)
@@ -492,10 +519,11 @@ static void receive(void)
 		have = hear(&m, fds, FDS_PER_MESSAGE);
 		from = 0;
 		if (m.kind != MESSAGE_FDS || have == 0)
-			fail(0, EBADMSG, NULL, 0);
+			fail(REFUSED, EBADMSG, NULL, 0);
 	}
 }
 
+#ifndef NSENTER_NO_CONSTRUCTOR /* sanitize/main.c calls what it tests itself */
 __attribute__((constructor)) static void enter(void)
 {
 	const char *given = getenv(ENVIRONMENT);
@@ -513,3 +541,4 @@ __attribute__((constructor)) static void enter(void)
 	receive();
 	walk();
 }
+#endif

@@ -206,3 +206,11 @@ func errnoNames(errnos []unix.Errno) string {
 	}
 	return strings.Join(names, "|")
 }
+
+// First is the number that is the step's first argument.
+func (s *Step) First() (uint64, bool) {
+	if len(s.Args) == 0 {
+		return 0, false
+	}
+	return s.Args[0].Number()
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"syscall"
 
@@ -18,11 +19,11 @@ const environment = "_BERTH_NSENTER"
 
 // Config is what a child is born with.
 type Config struct {
-	Exe      *os.File    // what to execute, from Seal; stays the caller's
-	Stdio    [3]*os.File // the child's descriptors 0, 1 and 2; stay the caller's
-	Preserve []*os.File  // its descriptors 3, 4, …; stay the caller's
-	Cgroup   *os.File    // cgroup2 directory to be born in (CLONE_INTO_CGROUP), or nil
-	Clone    uintptr     // CLONE_NEW* flags to be born with
+	Exe      *os.File   // what to execute, from Seal; stays the caller's
+	Stdio    [3]int     // the child's descriptors 0, 1 and 2; stay the caller's
+	Preserve []*os.File // its descriptors 3, 4, …; stay the caller's
+	Cgroup   *os.File   // cgroup2 directory to be born in (CLONE_INTO_CGROUP), or nil
+	Clone    uintptr    // CLONE_NEW* flags to be born with
 }
 
 // Child is the runtime's end of the conversation with one preamble.
@@ -38,6 +39,8 @@ type Child struct {
 	sock    int
 	program *Program
 	expect  []SyncID
+	init    int      // the pid that the program forked, once known
+	pending *message // what came first from init, until Next has told its pid
 }
 
 // Start makes a child that waits for its program.
@@ -47,20 +50,30 @@ func Start(c Config) (*Child, error) {
 		return nil, &fault.Error{Op: "socketpair", Errno: err.(unix.Errno), Phase: fault.PhaseNamespaces}
 	}
 	defer unix.Close(pair[1])
-	files := make([]uintptr, 0, 4+len(c.Preserve))
-	for _, f := range append(c.Stdio[:], c.Preserve...) {
+	// The kernel says who sent a message: after a fork init may speak first.
+	if err := unix.SetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+		unix.Close(pair[0])
+		return nil, &fault.Error{Op: "setsockopt", Errno: err.(unix.Errno), Phase: fault.PhaseNamespaces}
+	}
+	files := make([]uintptr, 0, 5+len(c.Preserve))
+	for _, fd := range c.Stdio {
+		files = append(files, uintptr(fd))
+	}
+	for _, f := range c.Preserve {
 		files = append(files, f.Fd())
 	}
 	attr := syscall.ProcAttr{
 		Env:   []string{environment + "=" + strconv.Itoa(len(files))},
-		Files: append(files, uintptr(pair[1])),
+		Files: append(files, uintptr(pair[1]), c.Exe.Fd()),
 		Sys:   &syscall.SysProcAttr{Cloneflags: c.Clone},
 	}
 	if c.Cgroup != nil {
 		attr.Sys.UseCgroupFD = true
 		attr.Sys.CgroupFD = int(c.Cgroup.Fd())
 	}
-	exe := fmt.Sprintf("/proc/self/fd/%d", c.Exe.Fd())
+	// The executable gets a number of its own in the child, where its number
+	// here may be that of another file; the preamble closes it.
+	exe := "/proc/self/fd/" + strconv.Itoa(len(attr.Files)-1)
 	pid, err := syscall.ForkExec(exe, []string{"berth", "init"}, &attr)
 	if err != nil {
 		unix.Close(pair[0])
@@ -105,6 +118,7 @@ func (c *Child) Send(p *Program, fds []*os.File) error {
 		}
 		numbers, kind = numbers[n:], messageFDs
 	}
+	runtime.KeepAlive(fds)
 	return nil
 }
 
@@ -117,9 +131,10 @@ type Event struct {
 }
 
 // Next waits for the child's next message. A step that failed is returned as
-// an error that names the config.json entry.
+// an error that names the config.json entry. Where the program forks, init's
+// pid is told before anything that init says.
 func (c *Child) Next() (Event, error) {
-	m, fd, err := c.receive()
+	m, err := c.next()
 	if err != nil {
 		return Event{}, err
 	}
@@ -135,11 +150,39 @@ func (c *Child) Next() (Event, error) {
 	case messageChild:
 		return Event{PID: int(m.value)}, nil
 	case messageFD:
-		return Event{Sync: SyncID(m.id), FD: fd}, nil
+		if m.fd == nil {
+			return Event{}, &fault.Error{Op: "receive", Path: SyncID(m.id).String(), Errno: unix.EMFILE}
+		}
+		return Event{Sync: SyncID(m.id), FD: m.fd}, nil
 	case messageFailed:
 		return Event{}, c.program.Failure(m.id, syscall.Errno(m.value), string(m.text))
 	}
 	return Event{}, fmt.Errorf("nsenter: message of kind %d", m.kind)
+}
+
+// next is the message that Next tells. The preamble and the init it forked
+// share one socket, so either may be the first to be heard; whichever it is, the
+// first message becomes the one that tells init's pid, and there is no second.
+func (c *Child) next() (message, error) {
+	if m := c.pending; m != nil {
+		c.pending = nil
+		return *m, nil
+	}
+	for {
+		m, err := c.receive()
+		switch {
+		case err != nil || m.kind == 0:
+			return m, err
+		case m.kind == messageChild && c.init != 0:
+			continue
+		case m.kind == messageChild:
+			c.init = int(m.value)
+		case m.pid != 0 && m.pid != c.PID && c.init == 0:
+			c.init, c.pending = m.pid, &m
+			return message{kind: messageChild, value: int32(m.pid)}, nil
+		}
+		return m, nil
+	}
 }
 
 // Go answers a Sync.
@@ -171,6 +214,9 @@ func (c *Child) Wait() (unix.WaitStatus, error) {
 // Failure is the error for a step that failed. text is what the kernel said
 // about it, or "".
 func (p *Program) Failure(step uint32, errno syscall.Errno, text string) *fault.Error {
+	if step == refused {
+		return &fault.Error{Op: "walk", Msg: "the program was refused", Errno: errno}
+	}
 	if int(step) >= len(p.Steps) {
 		return &fault.Error{Op: "walk", Msg: "the program has no end", Errno: errno}
 	}
@@ -186,11 +232,13 @@ func (p *Program) Failure(step uint32, errno syscall.Errno, text string) *fault.
 	return e
 }
 
-// message is struct message of step.h.
+// message is struct message of step.h, with what came along with it.
 type message struct {
 	kind, id uint32
 	value    int32
 	text     []byte
+	fd       *os.File // handed over, or nil
+	pid      int      // the sender's, 0 where it is not known
 }
 
 func (c *Child) send(m message, fds []int) error {
@@ -211,9 +259,10 @@ func (c *Child) send(m message, fds []int) error {
 	}
 }
 
-func (c *Child) receive() (m message, fd *os.File, err error) {
+// receive waits for one message; its kind is 0 at the end of file.
+func (c *Child) receive() (m message, err error) {
 	raw := make([]byte, messageSize)
-	oob := make([]byte, unix.CmsgSpace(4))
+	oob := make([]byte, unix.CmsgSpace(4)+unix.CmsgSpace(unix.SizeofUcred))
 	var n, oobn int
 	for {
 		n, oobn, _, _, err = unix.Recvmsg(c.sock, raw, oob, unix.MSG_CMSG_CLOEXEC)
@@ -222,30 +271,40 @@ func (c *Child) receive() (m message, fd *os.File, err error) {
 		}
 	}
 	if err != nil && !errors.Is(err, unix.ECONNRESET) {
-		return m, nil, &fault.Error{Op: "receive", Path: "from the container's first process", Err: err}
+		return m, &fault.Error{Op: "receive", Path: "from the container's first process", Err: err}
 	}
 	if err != nil || n == 0 {
-		return m, nil, nil
+		return m, nil
 	}
 	if n != messageSize {
-		return m, nil, fmt.Errorf("nsenter: message of %d bytes", n)
+		return m, fmt.Errorf("nsenter: message of %d bytes", n)
 	}
-	if oobn > 0 {
-		fd = received(oob[:oobn])
-	}
-	return decodeMessage(raw), fd, nil
+	m = decodeMessage(raw)
+	m.fd, m.pid = received(oob[:oobn])
+	return m, nil
 }
 
-func received(oob []byte) *os.File {
+// received is the descriptor that came with a message, or nil, and the pid of
+// its sender, or 0.
+func received(oob []byte) (fd *os.File, pid int) {
 	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil || len(messages) == 0 {
-		return nil
+	if err != nil {
+		return nil, 0
 	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) == 0 {
-		return nil
+	for i := range messages {
+		if cred, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
+			pid = int(cred.Pid)
+		}
+		fds, _ := unix.ParseUnixRights(&messages[i])
+		for _, n := range fds {
+			if fd != nil {
+				unix.Close(n)
+				continue
+			}
+			fd = os.NewFile(uintptr(n), "received")
+		}
 	}
-	return os.NewFile(uintptr(fds[0]), "received")
+	return fd, pid
 }
 
 // sealed is a memfd with content that nobody can change any more.
@@ -270,4 +329,3 @@ func seal(f *os.File) error {
 		unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
 	return err
 }
-

@@ -12,6 +12,7 @@
 #define ACCEPTS 4
 #define FDS_PER_MESSAGE 250 /* SCM_MAX_FD is 253 */
 #define TEXT_MAX 256
+#define REFUSED 0xffffffffu /* in place of a step: the program itself is bad */
 
 enum arg_kind { ARG_NUMBER, ARG_DATA, ARG_REGISTER };
 

@@ -1,0 +1,82 @@
+# Berth. `make help` lists the targets.
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+
+PREFIX  ?= /usr/local
+VERSION ?= $(shell git describe --tags --dirty 2>/dev/null)
+COMMIT  ?= $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
+
+# One static binary: cgo for the walker and libseccomp, no name service, no user database, no urfave_cli documentation.
+TAGS     := netgo,osusergo,urfave_cli_no_docs
+LDFLAGS  := -s -w -linkmode external -extldflags -static \
+	$(if $(VERSION),-X berth/cli.version=$(VERSION)) $(if $(COMMIT),-X berth/cli.commit=$(COMMIT))
+GO_BUILD := CGO_ENABLED=1 go build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS)'
+GO_TEST  := go test -tags '$(TAGS)'
+
+C_FLAGS     := -std=gnu11 -O2 -Wall -Wextra -Werror
+STATICCHECK := go tool -modfile=tests/tools/go.mod staticcheck
+
+all: bin/berth ## build bin/berth, one static binary
+
+.PHONY: bin/berth
+bin/berth: setup-build ## (go build decides whether there is something to do)
+	$(GO_BUILD) -o $@ .
+
+cross-arm64: setup-test ## build bin/berth-arm64 with Debian's cross compiler
+	GOARCH=arm64 CC=aarch64-linux-gnu-gcc \
+	PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig $(GO_BUILD) -o bin/berth-arm64 .
+
+setup: setup-test ## install the Debian packages that are missing (nothing to do takes no time)
+setup-build setup-test: setup-%:
+	@tests/setup $*
+
+check: bin/berth lint lint-c walker-fuzz ## the inner loop: build, lints, all that needs no root; under two minutes
+	$(GO_TEST) -short ./...
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l .); \
+	[ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
+	go vet -tags '$(TAGS)' ./...
+	$(STATICCHECK) -tags '$(TAGS)' ./...
+
+lint-c: ## the walker under gcc's warnings and its analyzer
+	gcc $(C_FLAGS) -c -o /dev/null nsenter/nsenter.c
+	gcc $(C_FLAGS) -fanalyzer -c -o /dev/null nsenter/nsenter.c
+
+walker-fuzz: ## random programs through the walker, built with the sanitizers
+	@[ ! -x tests/walker-fuzz ] || tests/walker-fuzz
+
+test: ## everything: set-up, check, root tests, scripts, validation suite, arm64
+	@tests/summary $(MAKE) test-all
+
+# The suite runs alone: some of its programs race with the container they started, and load makes them lose.
+.PHONY: test-all
+test-all: setup bin/berth lint lint-c walker-fuzz cross-arm64
+	$(GO_TEST) -count=1 -v $$(go list ./... | grep -v /validation$$)
+	$(GO_TEST) -count=1 -v ./tests/validation
+
+validation: bin/berth ## only runtime-tools' validation suite, what differs from the list
+	go run ./tests/validation
+
+validation-peers: setup-test ## what the suite's list says of runc and crun
+	BERTH_PEERS=1 $(GO_TEST) -count=1 -v -run 'TestValidation/[rc]' ./tests/validation
+
+bench: bin/berth setup-test ## berth, runc, crun and a floor, in one table
+	go run ./tests/bench
+
+demo: bin/berth setup-test ## a real container that shows who it is
+	tests/demo
+
+install: bin/berth ## into $(DESTDIR)$(PREFIX)/bin
+	install -D -m 755 bin/berth $(DESTDIR)$(PREFIX)/bin/berth
+
+clean: ## what the other targets made
+	rm -rf bin .cache
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9][a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do \
+		printf '%-18s%s\n' "$$name" "$$what"; done
+
+.DEFAULT_GOAL := all
+.PHONY: all setup setup-build setup-test check lint lint-c walker-fuzz test validation validation-peers bench demo install clean \
+	cross-arm64 help

@@ -1,0 +1,411 @@
+package cgroups
+
+import (
+	"errors"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"berth/libcontainer/fault"
+
+	"golang.org/x/sys/unix"
+)
+
+// Group is a container's control groups as they are on the machine: one
+// directory in each hierarchy. It holds no descriptor.
+type Group struct {
+	dirs []Dir
+	late []Write
+	made []string // directories that Create made, in that order
+}
+
+// Open returns the groups that were recorded before, whether they exist or not.
+func Open(s State) *Group { return &Group{dirs: s.Dirs} }
+
+// State returns the record with which Open finds the groups again.
+func (g *Group) State() State { return State{Dirs: g.dirs} }
+
+// Create makes the groups of the plan and sets their limits and device rules,
+// as far as they hold before any process is in them. A group that exists is
+// used if nothing runs in it and it is not frozen, and refused otherwise
+// (config-linux.md, "Control groups": not fit for purpose). After an error
+// every directory that Create made is gone again.
+func Create(p *Plan) (*Group, error) {
+	g := &Group{dirs: p.Dirs, late: p.Late}
+	if err := g.create(p); err != nil {
+		g.removeMade()
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *Group) create(p *Plan) error {
+	for _, d := range g.dirs {
+		if err := g.makeGroup(d); err != nil {
+			return err
+		}
+	}
+	if err := writeAll(p.Writes); err != nil {
+		return err
+	}
+	return p.Filter.apply()
+}
+
+// Undo deletes the groups and every directory above them that Create made on
+// the way and that nobody else uses by now. It is Delete for a container that
+// never came to be.
+func (g *Group) Undo() error {
+	err := g.Delete()
+	g.removeMade()
+	return err
+}
+
+// removeMade removes what Create made; a directory in use stays.
+func (g *Group) removeMade() {
+	for _, dir := range slices.Backward(g.made) {
+		_ = unix.Rmdir(dir)
+	}
+	g.made = nil
+}
+
+// makeGroup makes one group fit to be joined.
+func (g *Group) makeGroup(d Dir) error {
+	fresh, err := g.mkdir(d.Path, d)
+	if err != nil {
+		return err
+	}
+	if !fresh {
+		if err := checkIdle(d); err != nil {
+			return err
+		}
+	}
+	if !d.V2 && d.Has("cpuset") {
+		if err := inherit(d, fresh); err != nil {
+			return err
+		}
+	}
+	if d.V2 && len(d.Controllers) > 0 {
+		return enable(d)
+	}
+	return nil
+}
+
+// mkdir makes dir and what is missing above it; fresh says that dir is new.
+func (g *Group) mkdir(dir string, d Dir) (fresh bool, err error) {
+	// Someone may remove an empty parent between the two calls.
+	for range 3 {
+		switch errno := unix.Mkdir(dir, 0o755); errno {
+		case nil:
+			g.made = append(g.made, dir)
+			return true, nil
+		case unix.EEXIST:
+			return false, nil
+		case unix.ENOENT:
+			err = failed("mkdir", dir, errno)
+		default:
+			return false, failed("mkdir", dir, errno)
+		}
+		parent := path.Dir(dir)
+		if parent == dir || !below(parent, d.Mountpoint) {
+			return false, err
+		}
+		if _, err := g.mkdir(parent, d); err != nil {
+			return false, err
+		}
+	}
+	return false, err
+}
+
+// below tells whether dir is strictly below the mount point.
+func below(dir, mountpoint string) bool {
+	return strings.HasPrefix(dir, strings.TrimSuffix(mountpoint, "/")+"/")
+}
+
+// checkIdle refuses a group in which something runs or would not run.
+func checkIdle(d Dir) error {
+	pids, err := readPids(d.Path)
+	if err != nil {
+		return failed("read", d.Path+"/"+procsFile, err)
+	}
+	if len(pids) > 0 {
+		return &fault.Error{Op: "cgroup", Path: d.Path, Msg: "container's cgroup is not empty: " + strconv.Itoa(len(pids)) + " process(es) found",
+			Hint: "another container uses it; choose another linux.cgroupsPath or delete that container", Phase: fault.PhaseCgroup, Code: "cgroup-not-empty"}
+	}
+	if frozen, err := frozenDir(d); err == nil && frozen {
+		return &fault.Error{Op: "cgroup", Path: d.Path, Msg: "container's cgroup unexpectedly frozen",
+			Hint: "thaw the group or remove its directory", Phase: fault.PhaseCgroup, Code: "cgroup-frozen"}
+	}
+	return nil
+}
+
+// inherit gives the group the CPUs and memory nodes that it needs, and its
+// parents those without which the group's own could not be set.
+func inherit(d Dir, fresh bool) error {
+	for _, file := range cpusetFiles {
+		dir, fresh := d.Path, fresh
+		if !slices.Contains(d.Inherit, file) {
+			dir, fresh = path.Dir(d.Path), false
+		}
+		if !below(dir, d.Mountpoint) {
+			continue
+		}
+		if err := inheritFile(dir, file, d.Mountpoint, fresh); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inheritFile copies a v1 cpuset file from the parent where the group has
+// none of its own, parents first. A new group has none, unless the parent's
+// cgroup.clone_children gave it just what is written here.
+func inheritFile(dir, file, mountpoint string, fresh bool) error {
+	if !fresh {
+		switch own, err := readFile(dir, file); {
+		case err != nil:
+			return failed("read", dir+"/"+file, err)
+		case len(strings.TrimSpace(own)) > 0:
+			return nil
+		}
+	}
+	parent := path.Dir(dir)
+	value, err := readFile(parent, file)
+	if err != nil {
+		return failed("read", parent+"/"+file, err)
+	}
+	if value = strings.TrimSpace(value); value == "" && below(parent, mountpoint) {
+		if err := inheritFile(parent, file, mountpoint, true); err != nil {
+			return err
+		}
+		return inheritFile(dir, file, mountpoint, true)
+	}
+	return perform(Write{Dir: dir, File: file, Value: value})
+}
+
+// enable hands the v2 controllers down to the group, from the mount point on.
+// A group that has them all already costs one read. What cannot be handed
+// down is no error here: the write that needs it fails and says why.
+func enable(d Dir) error {
+	has, err := readFile(d.Path, "cgroup.controllers")
+	if err != nil {
+		return failed("read", d.Path+"/cgroup.controllers", err)
+	}
+	if containsAll(strings.Fields(has), d.Controllers) {
+		return nil
+	}
+	for _, dir := range ancestors(d.Path, d.Mountpoint) {
+		if writeFile(dir, subtreeFile, "+"+strings.Join(d.Controllers, " +")) == nil {
+			continue
+		}
+		for _, c := range d.Controllers {
+			_ = writeFile(dir, subtreeFile, "+"+c)
+		}
+	}
+	return nil
+}
+
+func containsAll(have, want []string) bool {
+	for _, w := range want {
+		if !slices.Contains(have, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// ancestors lists the directories above dir from the mount point down.
+func ancestors(dir, mountpoint string) []string {
+	var out []string
+	for dir != mountpoint && below(dir, mountpoint) {
+		dir = path.Dir(dir)
+		out = append(out, dir)
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// FD opens the group of a plan whose container is Born in it, for
+// CLONE_INTO_CGROUP. The caller closes it.
+func (g *Group) FD() (*os.File, error) {
+	d, ok := g.State().v2()
+	if !ok {
+		return nil, &fault.Error{Op: "cgroup", Msg: "no cgroup v2 group to be born in", Phase: fault.PhaseCgroup}
+	}
+	fd, err := unix.Open(d.Path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, failed("open", d.Path, err)
+	}
+	return os.NewFile(uintptr(fd), d.Path), nil
+}
+
+// Add moves a process, with all its threads, into every group.
+func (g *Group) Add(pid int) error {
+	for _, d := range g.dirs {
+		if err := join(d.Path, pid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// join retries EINVAL: a process that has only just been forked (TASK_NEW)
+// cannot be moved yet.
+func join(dir string, pid int) error {
+	w := Write{Dir: dir, File: procsFile, Value: strconv.Itoa(pid)}
+	err := perform(w)
+	for i := 0; i < 5 && errors.Is(err, unix.EINVAL); i++ {
+		time.Sleep(10 * time.Millisecond)
+		err = perform(w)
+	}
+	return err
+}
+
+// Late does the plan's writes that have to wait until the container's init
+// has been forked. A group from Open has none.
+func (g *Group) Late() error { return writeAll(g.late) }
+
+// Set changes the limits of groups that exist (update). Lists come from
+// PlanResources with g.State().
+func (g *Group) Set(r Resources) error {
+	if err := writeAll(r.Writes); err != nil {
+		return err
+	}
+	if err := writeAll(r.Late); err != nil {
+		return err
+	}
+	return r.Filter.apply()
+}
+
+// Procs lists the processes of the container, in rising order: those of its
+// group and of the groups below it. A missing group has none.
+func (g *Group) Procs() ([]int, error) {
+	d, ok := g.main()
+	if !ok {
+		return nil, nil
+	}
+	var out []int
+	err := walk(d.Path, func(dir string) error {
+		pids, err := readPids(dir)
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+			return nil
+		}
+		// A threaded group lists its processes in the domain above it.
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			return nil
+		}
+		if err != nil {
+			return failed("read", dir+"/"+procsFile, err)
+		}
+		out = append(out, pids...)
+		return nil
+	})
+	slices.Sort(out)
+	return slices.Compact(out), err
+}
+
+// main is the group that is asked for processes: the freezer's where there is
+// one, so that what is listed and what is frozen are the same, else v2's.
+func (g *Group) main() (Dir, bool) {
+	if d, ok := g.State().find("freezer"); ok {
+		return d, true
+	}
+	if d, ok := g.State().v2(); ok {
+		return d, true
+	}
+	if len(g.dirs) > 0 {
+		return g.dirs[0], true
+	}
+	return Dir{}, false
+}
+
+// Exists tells whether any of the groups is there.
+func (g *Group) Exists() bool {
+	for _, d := range g.dirs {
+		if unix.Access(d.Path, unix.F_OK) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// deletePatience is how long Delete waits for processes that are still dying.
+const deletePatience = 5 * time.Second
+
+// Delete removes the groups and those made below them, and nothing above. It
+// kills nothing and waits a few seconds for what is dying already. A missing
+// group is as good as a deleted one. All groups are tried; the first error is
+// returned.
+func (g *Group) Delete() error {
+	var first error
+	deadline := time.Now().Add(deletePatience)
+	for _, d := range g.dirs {
+		if !below(d.Path, d.Mountpoint) {
+			continue // never a hierarchy's top, whatever the record says
+		}
+		if err := remove(d.Path, deadline); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// remove is rmdir for a group, with groups below it only where it has to be.
+func remove(dir string, deadline time.Time) error {
+	for pause := 250 * time.Microsecond; ; pause = min(pause*2, 100*time.Millisecond) {
+		errno := unix.Rmdir(dir)
+		switch errno {
+		case nil, unix.ENOENT:
+			return nil
+		case unix.EINTR:
+			continue
+		case unix.EBUSY:
+			if err := removeBelow(dir, deadline); err != nil {
+				return err
+			}
+			if errno = unix.Rmdir(dir); errno == nil || errno == unix.ENOENT {
+				return nil
+			}
+		}
+		if errno != unix.EBUSY || time.Now().After(deadline) {
+			return failed("rmdir", dir, errno)
+		}
+		time.Sleep(pause)
+	}
+}
+
+func removeBelow(dir string, deadline time.Time) error {
+	for _, sub := range subdirs(dir) {
+		if err := remove(sub, deadline); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walk calls visit for dir and every group below it.
+func walk(dir string, visit func(string) error) error {
+	if err := visit(dir); err != nil {
+		return err
+	}
+	for _, sub := range subdirs(dir) {
+		if err := walk(sub, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// subdirs are the groups below dir; none where it is gone.
+func subdirs(dir string) []string {
+	entries, _ := os.ReadDir(dir)
+	var out []string
+	for _, e := range entries {
+		if e.IsDir() {
+			out = append(out, dir+"/"+e.Name())
+		}
+	}
+	return out
+}

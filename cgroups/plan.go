@@ -1,0 +1,279 @@
+// Package cgroups puts a container into control groups of its own, on
+// cgroup v1, v2 and both together, through the file system.
+//
+// The plan half (NewPlan, PlanResources, CompileDevices) turns the config's
+// cgroupsPath and resources into directories, writes and a device program
+// without asking the kernel anything. The apply half (Create, Open and the
+// methods of Group) carries that out and decides nothing.
+//
+// A driver that leaves the directories to a manager (systemd) is one more
+// source of a Plan: what Group does afterwards stays the same.
+package cgroups
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// The managers that Options.Manager names.
+const (
+	ManagerCgroupfs = "cgroupfs" // the runtime makes the groups itself
+	ManagerDisabled = "disabled" // the container stays in the runtime's groups
+)
+
+// Options are the decisions that are not in config.json.
+type Options struct {
+	// Manager is ManagerCgroupfs, also when empty, or ManagerDisabled.
+	Manager string
+	// Rootless says that the runtime has no right to make groups, as is
+	// assumed of everyone who is not root.
+	Rootless bool
+}
+
+// Plan is what a container's control groups will be. It is a value: it holds
+// no descriptor and can be printed (Lines) and written down (JSON).
+type Plan struct {
+	Manager string `json:"manager"`
+	// Dirs are the container's own groups, one in each hierarchy, in the
+	// order of the mounts. None where the container gets no groups.
+	Dirs []Dir `json:"dirs,omitempty"`
+	Resources
+	view []Mount
+}
+
+// Dir is one group: a directory of one hierarchy.
+type Dir struct {
+	Path       string `json:"path"`       // of the group, as the host sees it
+	Mountpoint string `json:"mountpoint"` // of its hierarchy; Path is below it
+	// Controllers are those of the v1 hierarchy ("cpu", "cpuacct";
+	// "name=systemd"), or those that the v2 hierarchy can hand down.
+	Controllers []string `json:"controllers,omitempty"`
+	V2          bool     `json:"v2,omitempty"`
+	// Inherit are the files that are copied from the parent, because a v1
+	// cpuset without CPUs or nodes refuses every process (cgroups(7),
+	// Documentation/admin-guide/cgroup-v1/cpusets.rst).
+	Inherit []string `json:"inherit,omitempty"`
+}
+
+// Has tells whether the group's hierarchy has the controller.
+func (d Dir) Has(controller string) bool { return slices.Contains(d.Controllers, controller) }
+
+// State is what has to be remembered to find a container's groups again. It
+// is known before anything is created, so that what a killed runtime left
+// behind can be deleted.
+type State struct {
+	Dirs []Dir `json:"dirs,omitempty"`
+}
+
+// State returns the record to keep in state.json.
+func (p *Plan) State() State { return State{Dirs: p.Dirs} }
+
+// Mount is what a mount of type "cgroup" shows of one hierarchy.
+type Mount struct {
+	// Name is the directory that the hierarchy has below /sys/fs/cgroup:
+	// "cpu,cpuacct", "systemd", "unified"; "" where cgroup v2 is all there is
+	// and is mounted on /sys/fs/cgroup itself.
+	Name        string
+	Controllers []string
+	Dir         string   // the group that the container is in, as the host sees it
+	V2          bool     //
+	Symlinks    []string // further names of a merged hierarchy: "cpu" and "cpuacct" for "cpu,cpuacct"
+}
+
+// Mounts returns what a mount of type "cgroup" has to show, in the order of
+// the host's mounts. A container without groups of its own sees the runtime's.
+func (p *Plan) Mounts() []Mount { return p.view }
+
+// Born tells whether the container's first process is to be born in its
+// group (clone3 with CLONE_INTO_CGROUP and Group.FD). Otherwise it is moved
+// by Group.Add: there are several groups then, and a birth can be in one only.
+func (p *Plan) Born() bool { return len(p.Dirs) == 1 && p.Dirs[0].V2 }
+
+// NewPlan decides on the groups of the container id and on what is written
+// into them. It is pure. The list holds every complaint about the config, each
+// with its pointer; the plan is usable only if it is empty. What the machine
+// ignores is in Plan.Warnings.
+func NewPlan(spec *specs.Spec, id string, facts host.Facts, opt Options) (*Plan, fault.List) {
+	p := &Plan{Manager: opt.Manager}
+	if p.Manager == "" {
+		p.Manager = ManagerCgroupfs
+	}
+	linux := spec.Linux
+	if linux == nil {
+		linux = &specs.Linux{}
+	}
+	if reason := noGroups(facts, opt); reason != "" {
+		p.view = mounts(ownDirs(facts.Cgroup), facts.Cgroup)
+		return p, p.withoutGroups(linux, reason)
+	}
+	rel, absolute, bad := groupPath(linux.CgroupsPath, id)
+	if bad != nil {
+		return p, fault.List{bad}
+	}
+	p.Dirs = dirs(facts.Cgroup, rel, absolute)
+	p.view = mounts(p.Dirs, facts.Cgroup)
+
+	var complaints fault.List
+	p.Resources, complaints = PlanResources(linux.Resources, p.State(), facts)
+	complaints = append(complaints, p.planDevices(linux, facts)...)
+	p.inherit()
+	return p, complaints
+}
+
+// noGroups says why the container gets no groups, or "".
+func noGroups(facts host.Facts, opt Options) string {
+	switch {
+	case opt.Manager == ManagerDisabled:
+		return "the cgroup manager is disabled"
+	case opt.Rootless || facts.EUID != 0:
+		return "an ordinary user may not make control groups here"
+	}
+	return ""
+}
+
+// withoutGroups complains about the first resource that would need a group.
+// Device rules do not: they take rights away that such a container lacks.
+func (p *Plan) withoutGroups(linux *specs.Linux, reason string) fault.List {
+	res, complaints := PlanResources(linux.Resources, State{}, host.Facts{})
+	p.Warnings = append(res.Warnings, &fault.Error{Op: "cgroup", Msg: reason + ": the container stays in the runtime's groups", Phase: fault.PhasePlan})
+	for _, c := range complaints {
+		if c.Code == codeNoController {
+			c.Msg, c.Hint = "cannot be set: "+reason, "remove the limit, or run as root with the cgroupfs manager"
+		}
+	}
+	return complaints
+}
+
+// inherit has every new v1 cpuset copy what the config does not say.
+func (p *Plan) inherit() {
+	for i := range p.Dirs {
+		d := &p.Dirs[i]
+		if d.V2 || !d.Has("cpuset") {
+			continue
+		}
+		for _, file := range cpusetFiles {
+			if !slices.ContainsFunc(p.Writes, func(w Write) bool { return w.Dir == d.Path && w.File == file }) {
+				d.Inherit = append(d.Inherit, file)
+			}
+		}
+	}
+}
+
+// Lines prints the plan, one action a line in the order in which it happens,
+// with the config entry that asked for it:
+//
+//	mkdir /sys/fs/cgroup/pids/x
+//	join /sys/fs/cgroup/pids/x
+//	write /sys/fs/cgroup/pids/x/pids.max 100   # /linux/resources/pids/limit
+//
+// Writes after the join wait until the container's init has been forked.
+func (p *Plan) Lines() []string {
+	var out []string
+	for _, d := range p.Dirs {
+		dir := oneLine(d.Path)
+		out = append(out, "mkdir "+dir)
+		if len(d.Inherit) > 0 {
+			out = append(out, "inherit "+dir+" "+strings.Join(d.Inherit, " "))
+		}
+		if d.V2 && len(d.Controllers) > 0 {
+			out = append(out, "enable "+dir+" "+strings.Join(d.Controllers, " "))
+		}
+	}
+	out = appendWrites(out, p.Writes)
+	out = append(out, p.Filter.lines()...)
+	for _, d := range p.Dirs {
+		verb := "join "
+		if p.Born() {
+			verb = "born "
+		}
+		out = append(out, verb+oneLine(d.Path))
+	}
+	return appendWrites(out, p.Late)
+}
+
+// String is Lines, each ended by a newline.
+func (p *Plan) String() string {
+	var b strings.Builder
+	for _, l := range p.Lines() {
+		b.WriteString(l)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func appendWrites(out []string, writes []Write) []string {
+	for _, w := range writes {
+		out = append(out, w.String())
+	}
+	return out
+}
+
+// Write puts Value into one file of a group.
+type Write struct {
+	Dir   string        `json:"dir"` // the group's directory, Dir.Path
+	File  string        `json:"file"`
+	Value string        `json:"value"`
+	Field fault.Pointer `json:"field,omitempty"` // the config entry that asked for it
+	// Optional: a kernel that has no such file, or keeps it for show only, is
+	// as good as one that took the value.
+	Optional bool `json:"optional,omitempty"`
+	// Again: where the kernel refuses the value beside another file's old
+	// one (a quota below the burst, memory above memory+swap), it is written
+	// once more after the rest of the list.
+	Again bool `json:"again,omitempty"`
+	// Below names a file of the group that must hold a smaller number than
+	// Value, or the write is refused (memory.checkBeforeUpdate).
+	Below string `json:"below,omitempty"`
+	// Else is done instead where the kernel has no such file.
+	Else *Write `json:"else,omitempty"`
+}
+
+// String prints the write as a line of Plan.Lines.
+func (w Write) String() string {
+	var b strings.Builder
+	b.WriteString("write ")
+	w.print(&b)
+	notes := w.notes()
+	if len(notes) > 0 {
+		b.WriteString("   # " + strings.Join(notes, ", "))
+	}
+	return b.String()
+}
+
+func (w Write) print(b *strings.Builder) {
+	b.WriteString(oneLine(w.Dir+"/"+w.File) + " " + oneLine(w.Value))
+	if w.Else != nil {
+		b.WriteString(" or ")
+		w.Else.print(b)
+	}
+}
+
+func (w Write) notes() []string {
+	var out []string
+	if w.Field != "" {
+		out = append(out, string(w.Field))
+	}
+	if w.Below != "" {
+		out = append(out, "if above "+w.Below)
+	}
+	if w.Optional {
+		out = append(out, "where the kernel has it")
+	}
+	return out
+}
+
+// oneLine quotes what would break the line it is printed on, and leaves
+// ordinary values as they are.
+func oneLine(s string) string {
+	plain := func(r rune) bool { return r >= 0x20 && r < 0x7f }
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return strconv.Quote(s)
+}

@@ -1,0 +1,172 @@
+// Package cli is berth's command line: flags and output. What a command does
+// is in libcontainer.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/urfave/cli/v2"
+
+	"berth/libcontainer/fault"
+	"berth/libcontainer/process/seccomp"
+)
+
+// Set by the Makefile (-X).
+var (
+	version = "0.1.0-dev"
+	commit  = ""
+)
+
+// Main runs one command and returns the status to exit with: 0, the status of
+// a foreground container's process, or 1 with the error written to the log and
+// to standard error.
+func Main(args []string) int {
+	// A command lives for milliseconds: collecting garbage costs more than it
+	// frees.
+	debug.SetGCPercent(-1)
+	r := &runner{log: &log{}}
+	err := r.app().Run(args)
+	var status exitStatus
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status):
+		return int(status)
+	}
+	r.log.fail(err)
+	return 1
+}
+
+// exitStatus is no failure of ours: what the container's process ended with.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// runner is what the commands share: the global flags.
+type runner struct {
+	root     string
+	manager  string
+	rootless bool
+	log      *log
+}
+
+func (r *runner) app() *cli.App {
+	cli.VersionPrinter = func(*cli.Context) { printVersion() }
+	return &cli.App{
+		Name:            "berth",
+		Usage:           "run containers from OCI bundles",
+		UsageText:       "berth [global options] command [command options] [arguments]",
+		Version:         version,
+		HideHelpCommand: true,
+		Flags:           globalFlags(),
+		Before:          r.before,
+		Commands: []*cli.Command{
+			r.createCommand(), r.runCommand(), r.startCommand(), r.stateCommand(),
+			r.killCommand(), r.deleteCommand(), r.listCommand(), r.planCommand(),
+			r.specCommand(), r.featuresCommand(),
+		},
+		// Errors are printed in one place, Main.
+		ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError:   usageError,
+		CommandNotFound: func(*cli.Context, string) {
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return &fault.Error{Op: "command", Path: c.Args().First(), Msg: "there is no such command", Code: "usage",
+					Hint: "berth --help lists them"}
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+}
+
+func globalFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "root", Value: defaultRoot(), Usage: "directory of the containers' state"},
+		&cli.StringFlag{Name: "log", Usage: "append errors to this `file`, besides standard error"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "format of the log: text or json"},
+		&cli.BoolFlag{Name: "debug", Usage: "log warnings and notes too"},
+		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "let systemd manage the control groups (not supported yet)"},
+		&cli.StringFlag{Name: "cgroup-manager", Value: "cgroupfs", Usage: "what manages the control groups: cgroupfs or disabled"},
+		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "without rights over control groups: true, false or auto"},
+	}
+}
+
+// defaultRoot is /run/berth, or below the user's own runtime directory.
+func defaultRoot() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && os.Geteuid() != 0 {
+		return filepath.Join(dir, "berth")
+	}
+	return "/run/berth"
+}
+
+func (r *runner) before(c *cli.Context) error {
+	if err := r.log.open(c.String("log"), c.String("log-format"), c.Bool("debug")); err != nil {
+		return err
+	}
+	root, err := filepath.Abs(c.String("root"))
+	if err != nil || c.String("root") == "" || root == "/" {
+		return usage("--root", "names the directory of the containers' state: neither empty nor /")
+	}
+	r.root = root
+	if r.manager, err = manager(c); err != nil {
+		return err
+	}
+	switch c.String("rootless") {
+	case "auto", "":
+	case "true":
+		r.rootless = true
+	case "false":
+	default:
+		return usage("--rootless", "takes true, false or auto")
+	}
+	return nil
+}
+
+func manager(c *cli.Context) (string, error) {
+	m := c.String("cgroup-manager")
+	if c.Bool("systemd-cgroup") {
+		m = "systemd"
+	}
+	switch m {
+	case "cgroupfs", "disabled":
+		return m, nil
+	case "systemd":
+		return "", &fault.Error{Op: "cgroup manager", Path: "systemd", Msg: "not supported yet", Code: "usage",
+			Hint: `use cgroupfs (in Docker: "exec-opts": ["native.cgroupdriver=cgroupfs"])`}
+	}
+	return "", usage("--cgroup-manager", "takes cgroupfs or disabled")
+}
+
+func usage(flag, what string) error {
+	return &fault.Error{Op: "option", Path: flag, Msg: what, Code: "usage"}
+}
+
+func usageError(_ *cli.Context, err error, _ bool) error {
+	return &fault.Error{Op: "command line", Msg: err.Error(), Code: "usage", Hint: "--help shows the options"}
+}
+
+// printVersion keeps to the form that managers parse: "NAME version X", then
+// one "key: value" a line.
+func printVersion() {
+	fmt.Printf("berth version %s\n", version)
+	if commit != "" {
+		fmt.Printf("commit: %s\n", commit)
+	}
+	fmt.Printf("spec: %s\ngo: %s\nlibseccomp: %s\n", specs.Version, runtime.Version(), seccomp.Version())
+}
+
+// containerID is the one argument of most commands.
+func containerID(c *cli.Context) (string, error) {
+	if c.NArg() != 1 {
+		return "", &fault.Error{Op: c.Command.Name, Code: "usage",
+			Msg: fmt.Sprintf("takes the container's ID and nothing else, not %d arguments", c.NArg())}
+	}
+	return c.Args().First(), nil
+}

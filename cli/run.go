@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"errors"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"berth/libcontainer"
+	"berth/libcontainer/supervise"
+)
+
+func (r *runner) runCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "run",
+		Usage:     "create and start a container, wait for its process, delete it",
+		ArgsUsage: "ID",
+		Flags: append(createFlags(),
+			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "return when the process runs; delete is up to you"},
+			&cli.BoolFlag{Name: "keep", Usage: "do not delete the container when its process has ended"},
+			&cli.BoolFlag{Name: "no-subreaper", Usage: "do not adopt what the container's process leaves behind"},
+		),
+		Action: r.run,
+	}
+}
+
+func (r *runner) run(c *cli.Context) error {
+	opt, err := r.createOptions(c)
+	if err != nil {
+		return err
+	}
+	opt.Detach = c.Bool("detach")
+	opt.Reap = !opt.Detach
+	opt.NoSubreaper = c.Bool("no-subreaper")
+	signals := supervise.NewSignals()
+	defer signals.Stop()
+	container, process, err := libcontainer.Create(opt)
+	if err != nil {
+		return err
+	}
+	status, err := r.foreground(container, process, signals, opt)
+	if err != nil || !opt.Detach && !c.Bool("keep") {
+		err = errors.Join(err, container.Delete(true))
+	}
+	container.Unlock()
+	if err == nil && status != 0 {
+		return exitStatus(status)
+	}
+	return err
+}
+
+// foreground starts the process and, unless detached, stays with it to its end.
+// The container comes locked and goes locked.
+func (r *runner) foreground(c *libcontainer.Container, p *libcontainer.Process, signals *supervise.Signals, opt libcontainer.CreateOptions) (int, error) {
+	var tty *supervise.TTY
+	var notify *supervise.Notify
+	var err error
+	if p.PTMX != nil {
+		if tty, err = supervise.OpenTTY(p.PTMX, os.Stdin, os.Stdout, os.Stderr); err != nil {
+			return 0, err
+		}
+		defer tty.Close()
+	}
+	if opt.Notify {
+		if notify, err = supervise.NotifyProxy(os.Getenv("NOTIFY_SOCKET"), c.NotifyDir()); err != nil {
+			return 0, err
+		}
+	}
+	if err := c.Release(p); err != nil {
+		return 0, err
+	}
+	c.Unlock()
+	status, err := supervise.Foreground(supervise.Options{
+		Process: supervise.Process{Pid: p.PID, Pidfd: p.Pidfd},
+		Signals: signals, TTY: tty, Notify: notify, Detach: opt.Detach,
+	})
+	return status, errors.Join(err, c.Lock())
+}

@@ -1,0 +1,98 @@
+// Package libcontainer is the life of a container: it plans from a bundle and
+// host facts (NewPlan, Plan.Compile) and makes, starts, signals and deletes
+// containers (Container). The states are those of the specification's
+// runtime.md.
+package libcontainer
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"berth/cgroups"
+	"berth/libcontainer/fault"
+)
+
+// Container is one container's state directory and what may be done with it.
+type Container struct {
+	ID     string
+	Warn   func(*fault.Error) // told what is no failure; may be nil
+	dir    string
+	record record
+	held   *os.File // the locked directory
+}
+
+// Load finds the container id below the state root. The error of a missing one
+// says "container does not exist".
+func Load(root, id string) (*Container, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	c := &Container{ID: id, dir: filepath.Join(root, id)}
+	err := c.readRecord()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errNotExist(id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Acquire is Load, with the container's lock held until Unlock. It waits for
+// whoever has it, such as a create that is not done.
+func Acquire(root, id string) (*Container, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	c := &Container{ID: id, dir: filepath.Join(root, id)}
+	if err := c.lock(true); err != nil {
+		return nil, err
+	}
+	err := c.readRecord()
+	if err == nil {
+		return c, nil
+	}
+	c.Unlock()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errNotExist(id)
+	}
+	return nil, err
+}
+
+// List returns the containers below the state root, in the order of their IDs.
+// What is no container, or went away meanwhile, is passed over.
+func List(root string) ([]*Container, error) {
+	entries, err := os.ReadDir(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fault.From(err, "read", root).In(fault.PhaseState)
+	}
+	var out []*Container
+	for _, e := range entries {
+		if c, err := Load(root, e.Name()); err == nil {
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+func (c *Container) group() *cgroups.Group { return cgroups.Open(c.record.Cgroup) }
+
+// hasOwn tells whether the container has its own namespace of a kind.
+func (c *Container) hasOwn(kind string) bool { return slices.Contains(c.record.Namespaces, kind) }
+
+// Status is the container's state now.
+func (c *Container) Status() specs.ContainerState { return c.status() }
+
+// Lock takes the container's lock and waits for it.
+func (c *Container) Lock() error { return c.lock(true) }
+
+// PID is init's in the runtime's pid namespace; 0 while there is none.
+func (c *Container) PID() int { return c.record.PID }

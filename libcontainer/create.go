@@ -1,0 +1,507 @@
+package libcontainer
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/cgroups"
+	"berth/libcontainer/bundle"
+	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
+	"berth/libcontainer/supervise"
+	"berth/nsenter"
+	"berth/rootfs"
+)
+
+// CreateOptions is what create and run are asked for.
+type CreateOptions struct {
+	PlanOptions
+	Root          string     // the state root, where state directories are
+	Bundle        string     // directory with config.json
+	Stdio         [3]int     // of the container's process; stay the caller's
+	Preserved     []*os.File // its descriptors from 3 on; stay the caller's
+	PidFile       string
+	ConsoleSocket string // takes the terminal's ptmx
+	PidfdSocket   string // takes init's pidfd
+	// Detach: this runtime will not stay with the process.
+	Detach bool
+	// Reap makes this process the parent of init, so that it can wait for it.
+	Reap bool
+	// NoSubreaper keeps it from adopting init's orphans too.
+	NoSubreaper bool
+	// Notify gives the process a NOTIFY_SOCKET (sd_notify(3)); see NotifyDir.
+	Notify bool
+	// Warn is told what is worth saying but no failure.
+	Warn func(*fault.Error)
+
+	test testHooks
+}
+
+// testHooks let tests of this package break a creation anywhere.
+type testHooks struct {
+	facts   func(*host.Facts)      // another machine
+	program func(*nsenter.Program) // before it is sent
+	event   func(nsenter.Event)    // before it is answered
+}
+
+// Process is a container's first process as its creator sees it.
+type Process struct {
+	PID   int
+	Pidfd *os.File
+	PTMX  *os.File // of its terminal, unless a console socket took it
+
+	child   *nsenter.Child // waiting at SyncReady where there is no exec.fifo
+	hooks   *specs.Hooks
+	explain func(error) error
+}
+
+// Create makes a container up to, but not including, execve: its init waits at
+// exec.fifo (opt.Fifo), or for Process.Release. Whatever fails, all that was
+// made is taken back. The container is returned locked.
+func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
+	b, err := bundle.Load(opt.Bundle)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkID(opt.ID); err != nil {
+		return nil, nil, err
+	}
+	if opt.Notify {
+		opt.Mounts = append(opt.Mounts, supervise.NotifyMount(filepath.Join(opt.Root, opt.ID, notifyDir)))
+		opt.Env = append(opt.Env, supervise.NotifyEnv)
+	}
+	if err := checkTerminal(b.Spec, opt); err != nil {
+		return nil, nil, err
+	}
+	facts := host.Probe()
+	if opt.test.facts != nil {
+		opt.test.facts(&facts)
+	}
+	opt.Env = append(opt.Env, homeVariable(b)...)
+	plan, err := NewPlan(b, facts, opt.PlanOptions)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, note := range plan.Notes {
+		opt.Warn(note)
+	}
+	if err := plan.CompileSeccomp(filepath.Join(opt.Root, seccompCache)); err != nil {
+		return nil, nil, err
+	}
+	c := &creation{opt: opt, plan: plan, bundle: b, facts: facts}
+	defer func() { err = c.undo.OnError(err) }()
+	if err := c.makeState(); err != nil {
+		return nil, nil, err
+	}
+	if err := c.birth(); err != nil {
+		return nil, nil, err
+	}
+	if err := c.converse(); err != nil {
+		return nil, nil, err
+	}
+	c.process.hooks, c.process.explain = b.Spec.Hooks, plan.explain
+	return c.Container, &c.process, nil
+}
+
+// checkTerminal refuses a terminal that nobody would hold.
+func checkTerminal(spec *specs.Spec, opt CreateOptions) error {
+	terminal := spec.Process != nil && spec.Process.Terminal
+	switch {
+	case terminal && opt.Detach && opt.ConsoleSocket == "":
+		return &fault.Error{Op: "terminal", Field: "/process/terminal", Phase: fault.PhasePlan, Code: "usage",
+			Msg:  "cannot allocate tty if runtime will detach without setting console socket",
+			Hint: "pass --console-socket, or set terminal to false"}
+	case opt.ConsoleSocket != "" && !(terminal && opt.Detach):
+		return &fault.Error{Op: "terminal", Path: opt.ConsoleSocket, Field: "/process/terminal", Phase: fault.PhasePlan, Code: "usage",
+			Msg:  "cannot use console socket if runtime will not detach or allocate tty",
+			Hint: "leave --console-socket out, or set terminal to true"}
+	}
+	return nil
+}
+
+// creation is one container while it is being made.
+type creation struct {
+	*Container
+	opt    CreateOptions
+	plan   *Plan
+	bundle *bundle.Bundle
+	facts  host.Facts
+	undo   fault.Undo
+
+	child   *nsenter.Child
+	group   *cgroups.Group
+	process Process
+	hooked  bool // hooks have run: poststop is due whatever happens
+}
+
+// makeState makes the state directory and records what will be made, before
+// any of it is.
+func (c *creation) makeState() error {
+	if err := os.MkdirAll(c.opt.Root, 0o711); err != nil {
+		return fault.From(err, "mkdir", c.opt.Root).In(fault.PhaseState)
+	}
+	c.Container = &Container{ID: c.opt.ID, Warn: c.opt.Warn, dir: filepath.Join(c.opt.Root, c.opt.ID)}
+	err := os.Mkdir(c.dir, 0o711)
+	if errors.Is(err, fs.ErrExist) {
+		return errExists(c.ID)
+	}
+	if err != nil {
+		return fault.From(err, "mkdir", c.dir).In(fault.PhaseState)
+	}
+	c.record = c.firstRecord()
+	if !c.plan.Namespaces.has("mnt") {
+		if c.record.HostMount, err = mountID(c.record.Rootfs); err != nil {
+			return errors.Join(err, os.Remove(c.dir))
+		}
+	}
+	c.undo.Add(c.abandon)
+	if err := c.lock(false); err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.path(configFile), c.bundle.Raw, 0o600); err != nil {
+		return fault.From(err, "write", c.path(configFile)).In(fault.PhaseState)
+	}
+	if c.opt.Notify {
+		if err := supervise.PrepareNotify(c.path(notifyDir)); err != nil {
+			return err
+		}
+	}
+	return c.save()
+}
+
+func (c *creation) firstRecord() record {
+	n := c.plan.Namespaces
+	var own []string
+	for _, k := range kinds {
+		if n.has(k.proc) {
+			own = append(own, k.proc)
+		}
+	}
+	return record{
+		OCIVersion: c.bundle.Spec.Version, ID: c.ID,
+		Bundle: c.bundle.Dir, Rootfs: rootfsPath(c.bundle),
+		Created: time.Now().UTC(), UID: c.facts.EUID, Annotations: c.bundle.Spec.Annotations,
+		Cgroup:  c.plan.Cgroup.State(),
+		OwnPIDs: n.isNew("pid"), Namespaces: own, Privileged: c.plan.privileged,
+	}
+}
+
+// birth starts the child, inside its group where the kernel can do that, and
+// hands it the program. The child starts while the program is still compiled.
+func (c *creation) birth() error {
+	if c.plan.Cgroup.Born() {
+		if err := c.makeGroup(); err != nil {
+			return err
+		}
+	}
+	if err := c.start(); err != nil {
+		return err
+	}
+	program, err := c.compile()
+	if err != nil {
+		return err
+	}
+	if !c.plan.Cgroup.Born() {
+		if err := c.makeGroup(); err != nil {
+			return err
+		}
+		if err := c.group.Add(c.child.PID); err != nil {
+			return err
+		}
+	}
+	files, err := c.handOut()
+	defer func() { closeAll(files) }()
+	if err != nil {
+		return err
+	}
+	return c.child.Send(program, files)
+}
+
+func (c *creation) makeGroup() error {
+	group, err := cgroups.Create(c.plan.Cgroup)
+	if err != nil {
+		return err
+	}
+	c.group = group
+	return nil
+}
+
+func (c *creation) start() error {
+	exe, err := nsenter.Seal(c.facts.Privileged())
+	if err != nil {
+		return err
+	}
+	defer exe.Close()
+	if c.adopts() {
+		if err := supervise.SetSubreaper(true); err != nil {
+			return err
+		}
+	}
+	config := nsenter.Config{
+		Exe: exe, Stdio: c.opt.Stdio, Preserve: c.opt.Preserved, Clone: c.plan.Namespaces.birth(),
+	}
+	if c.plan.Cgroup.Born() {
+		if config.Cgroup, err = c.group.FD(); err != nil {
+			return err
+		}
+		defer config.Cgroup.Close()
+	}
+	if c.child, err = nsenter.Start(config); err != nil {
+		return err
+	}
+	c.process.child = c.child
+	return nil
+}
+
+// adopts tells whether this process must be a subreaper: to wait for an init
+// that is its grandchild, or for what an init without a pid namespace of its
+// own leaves behind.
+func (c *creation) adopts() bool {
+	n := c.plan.Namespaces
+	return c.opt.Reap && (n.forks() || !c.opt.NoSubreaper && !n.isNew("pid"))
+}
+
+// abandon takes back all that was made, after a failure.
+func (c *creation) abandon() error {
+	if c.child != nil {
+		c.kill()
+	}
+	err := c.Container.takeBack()
+	if c.hooked {
+		err = errors.Join(err, c.runHooks(c.plan.Hooks, "poststop", specs.StateStopped))
+	}
+	c.Unlock()
+	return err
+}
+
+// kill ends the child and the init it may have forked, and waits for both.
+func (c *creation) kill() {
+	c.child.Close()
+	unix.Kill(c.child.PID, unix.SIGKILL)
+	c.child.Wait()
+	c.process.end()
+}
+
+// end kills init and waits for it.
+func (p *Process) end() {
+	if p.Pidfd != nil {
+		unix.PidfdSendSignal(int(p.Pidfd.Fd()), unix.SIGKILL, nil, 0)
+		awaitEnd(p.Pidfd, -1)
+		unix.Wait4(p.PID, nil, unix.WNOHANG, nil)
+		p.Pidfd.Close()
+	}
+	if p.PTMX != nil {
+		p.PTMX.Close()
+	}
+}
+
+func (c *creation) compile() (*nsenter.Program, error) {
+	program, err := c.plan.Compile()
+	if err != nil {
+		return nil, err
+	}
+	c.record.Exec = program.After(nsenter.SyncReady)
+	if c.opt.test.program != nil {
+		c.opt.test.program(program)
+	}
+	return program, nil
+}
+
+// handOut opens what goes with the program, in the order of Plan.received. The
+// descriptors are the caller's, also those of a failure.
+func (c *creation) handOut() ([]*os.File, error) {
+	files, err := c.plan.Namespaces.open()
+	if err != nil {
+		return nil, err
+	}
+	if c.opt.Fifo {
+		dir, err := c.makeFifo()
+		if err != nil {
+			return files, err
+		}
+		files = append(files, dir)
+	}
+	sources, err := rootfs.Open(c.plan.Rootfs.Sources())
+	return append(files, sources...), err
+}
+
+// makeFifo makes exec.fifo, which the container's user may write to: the
+// state root keeps everybody else out. It returns the state directory.
+func (c *creation) makeFifo() (*os.File, error) {
+	if err := unix.Mkfifo(c.path(fifoFile), 0o622); err != nil {
+		return nil, fault.From(err, "mkfifo", c.path(fifoFile)).In(fault.PhaseState)
+	}
+	if err := os.Chmod(c.path(fifoFile), 0o622); err != nil {
+		return nil, fault.From(err, "chmod", c.path(fifoFile)).In(fault.PhaseState)
+	}
+	fd, err := unix.Open(c.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fault.From(err, "open", c.dir).In(fault.PhaseState)
+	}
+	return os.NewFile(uintptr(fd), c.dir), nil
+}
+
+// converse answers the child until init is ready for execve.
+func (c *creation) converse() error {
+	for {
+		event, err := c.child.Next()
+		if err != nil {
+			return c.plan.explain(err)
+		}
+		if c.opt.test.event != nil {
+			c.opt.test.event(event)
+		}
+		if event.PID != 0 {
+			err = c.adopt(event.PID)
+		} else if event.End {
+			err = c.died()
+		} else if event.FD != nil {
+			c.process.PTMX = event.FD
+		} else {
+			err = c.answer(event.Sync)
+		}
+		if err != nil {
+			return err
+		}
+		if event.Sync == nsenter.SyncReady {
+			return nil
+		}
+	}
+}
+
+func (c *creation) answer(id nsenter.SyncID) (err error) {
+	switch id {
+	case nsenter.SyncMaps:
+		err = c.plan.Namespaces.writeMaps(c.child.PID)
+	case nsenter.SyncOffsets:
+		err = c.plan.Namespaces.writeOffsets(c.child.PID)
+	case nsenter.SyncChild:
+		err = c.born()
+	case nsenter.SyncHooks:
+		err = c.hooks()
+	case nsenter.SyncReady:
+		return c.ready()
+	}
+	if err != nil {
+		return err
+	}
+	return c.child.Go(id)
+}
+
+// born notes an init that is the preamble itself, and sets the limits that the
+// preamble would have counted in.
+func (c *creation) born() error {
+	if c.process.PID == 0 {
+		if err := c.adopt(c.child.PID); err != nil {
+			return err
+		}
+	}
+	return c.group.Late()
+}
+
+// adopt notes who init is.
+func (c *creation) adopt(pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return c.died()
+	}
+	c.process.PID = pid
+	c.process.Pidfd = os.NewFile(uintptr(fd), "pidfd")
+	if pid != c.child.PID {
+		c.child.Wait()
+		if c.opt.NoSubreaper {
+			supervise.SetSubreaper(false)
+		}
+	}
+	c.record.PID = pid
+	if c.record.StartTime, _, err = startTime(pid); err != nil {
+		return c.died()
+	}
+	return nil
+}
+
+// died explains an end of file before init was ready.
+func (c *creation) died() error {
+	e := &fault.Error{Op: "start", Path: "the container's first process", Phase: fault.PhaseProcess,
+		Msg: "it died", Hint: "if the kernel's log shows an out-of-memory kill, /linux/resources/memory/limit is too low"}
+	if c.process.PID == 0 {
+		if status, err := c.child.Wait(); err == nil {
+			e.Msg = "it died: " + supervise.ExitStatus(status).String()
+		}
+	}
+	return e
+}
+
+// ready does what only the runtime may do to init, writes down that the
+// container is created, and lets init wait for start.
+func (c *creation) ready() error {
+	if c.plan.Process != nil {
+		if err := c.plan.Process.Outside(c.process.PID); err != nil {
+			return err
+		}
+	}
+	if err := c.handOver(); err != nil {
+		return err
+	}
+	if err := c.save(); err != nil {
+		return err
+	}
+	if c.opt.PidFile != "" {
+		if err := supervise.WritePidFile(c.opt.PidFile, c.process.PID); err != nil {
+			return err
+		}
+	}
+	if !c.opt.Fifo {
+		return nil
+	}
+	return c.child.Go(nsenter.SyncReady)
+}
+
+// handOver sends the terminal and the pidfd to who asked for them.
+func (c *creation) handOver() error {
+	if c.opt.ConsoleSocket != "" && c.process.PTMX != nil {
+		name, err := supervise.PTYName(c.process.PTMX)
+		if err != nil {
+			return err
+		}
+		if err := supervise.SendPTY(c.opt.ConsoleSocket, c.process.PTMX, name); err != nil {
+			return err
+		}
+		c.process.PTMX.Close()
+		c.process.PTMX = nil
+	}
+	if c.opt.PidfdSocket != "" {
+		return supervise.SendPidfd(c.opt.PidfdSocket, c.process.Pidfd, "standard")
+	}
+	return nil
+}
+
+// hooks runs what belongs before the pivot. From then on poststop is due.
+func (c *creation) hooks() error {
+	c.hooked = true
+	for _, kind := range []string{"prestart", "createRuntime", "createContainer"} {
+		if err := c.runHooks(c.plan.Hooks, kind, specs.StateCreating); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitEnd waits for the process of pidfd to end, at most ms milliseconds; -1
+// is for ever. It tells whether it has ended.
+func awaitEnd(pidfd *os.File, ms int) bool {
+	fds := []unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, ms)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		return n == 1
+	}
+}

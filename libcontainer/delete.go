@@ -1,0 +1,146 @@
+package libcontainer
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/fault"
+)
+
+// killPatience is how long a killed container may take to end.
+const killPatience = 10 * time.Second
+
+// Delete removes a stopped container: its group, its state directory; then
+// come the poststop hooks. A created one is killed first, as managers rely on
+// (runtime.md would refuse it). A running one needs force. c must be locked.
+func (c *Container) Delete(force bool) error {
+	status := c.status()
+	switch {
+	case status == specs.StateStopped, status == specs.StateCreated, force:
+	default:
+		return &fault.Error{Op: "delete", Path: c.ID, Phase: fault.PhaseState, Code: "not-stopped",
+			Msg:  "cannot delete container " + c.ID + " that is not stopped: " + string(status),
+			Hint: "kill it first, or use delete --force"}
+	}
+	hooks := c.hooks()
+	return c.stop(hooks)
+}
+
+// hooks are the container's, or none where its config.json is damaged.
+func (c *Container) hooks() *specs.Hooks {
+	spec, err := c.spec()
+	if err != nil {
+		return nil
+	}
+	return spec.Hooks
+}
+
+// stop kills what runs, takes back what was made and runs the poststop hooks,
+// whose failure is only worth a word (runtime.md#lifecycle).
+func (c *Container) stop(hooks *specs.Hooks) error {
+	if err := c.killInit(); err != nil {
+		return err
+	}
+	if err := c.takeBack(); err != nil {
+		return err
+	}
+	return c.runHooks(hooks, "poststop", specs.StateStopped)
+}
+
+// killInit ends init and waits for its end.
+func (c *Container) killInit() error {
+	if !alive(c.record.PID, c.record.StartTime) {
+		return nil
+	}
+	fd, err := unix.PidfdOpen(c.record.PID, 0)
+	if err != nil {
+		return nil
+	}
+	pidfd := os.NewFile(uintptr(fd), "pidfd")
+	defer pidfd.Close()
+	// A frozen process of cgroup v1 dies only once it is thawed.
+	if c.status() == StatusPaused {
+		defer c.group().Freeze(false)
+	}
+	unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	if c.status() == StatusPaused {
+		c.group().Freeze(false)
+	}
+	if !awaitEnd(pidfd, int(killPatience.Milliseconds())) {
+		return &fault.Error{Op: "kill", Path: c.ID, Msg: "container init still running", Phase: fault.PhaseSignal,
+			Hint: "it hangs in the kernel: look at /proc/PID/stack of its processes"}
+	}
+	return nil
+}
+
+// takeBack removes all that create made, in any state that a killed runtime
+// may have left it in.
+func (c *Container) takeBack() error {
+	group := c.group()
+	if err := group.Kill(); err != nil {
+		return err
+	}
+	if err := group.Delete(); err != nil {
+		return err
+	}
+	if c.record.HostMount != 0 {
+		if err := unmountRoot(c.record.Rootfs, c.record.HostMount); err != nil {
+			return err
+		}
+	}
+	if err := os.RemoveAll(c.dir); err != nil {
+		return fault.From(err, "remove", c.dir).In(fault.PhaseState)
+	}
+	return nil
+}
+
+// unmountRoot takes back the one mount that carries all mounts of a container
+// without a mount namespace. before is the mount that was there at first: it
+// may be a manager's, and stays.
+func unmountRoot(rootfs string, before uint64) error {
+	for range 8 {
+		now, err := mountID(rootfs)
+		if err != nil || now == before {
+			return nil
+		}
+		if err := unix.Unmount(rootfs, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return fault.From(err, "unmount", rootfs).In(fault.PhaseMounts)
+		}
+	}
+	return nil
+}
+
+// mountID is the mount that a path leads to (statx(2), Linux 5.8).
+func mountID(path string) (uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, fault.From(err, "stat", path)
+	}
+	return st.Mnt_id, nil
+}
+
+// ForceRemove deletes whatever there is of container id, also where its record
+// is missing or damaged. A container that does not exist is no error.
+func ForceRemove(root, id string) error {
+	c, err := Acquire(root, id)
+	if err == nil {
+		defer c.Unlock()
+		return c.Delete(true)
+	}
+	if checkID(id) != nil {
+		return err
+	}
+	dir := (&Container{ID: id, dir: root + "/" + id}).dir
+	if _, statErr := os.Lstat(dir); errors.Is(statErr, fs.ErrNotExist) {
+		return nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fault.From(err, "remove", dir).In(fault.PhaseState)
+	}
+	return nil
+}

@@ -1,0 +1,198 @@
+package libcontainer
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/fault"
+	"berth/libcontainer/supervise"
+	"berth/nsenter"
+)
+
+// hookKind is one of the six lists of hooks.
+type hookKind struct {
+	name  string // in config.json
+	hooks []specs.Hook
+}
+
+// hookKinds lists the hooks in the order in which they run.
+func hookKinds(h *specs.Hooks) []hookKind {
+	return []hookKind{
+		{"prestart", h.Prestart},
+		{"createRuntime", h.CreateRuntime},
+		{"createContainer", h.CreateContainer},
+		{"startContainer", h.StartContainer},
+		{"poststart", h.Poststart},
+		{"poststop", h.Poststop},
+	}
+}
+
+// runHooks runs the hooks of one kind, one after the other; the first that
+// fails ends it. A poststop hook that fails is only worth a warning, and the
+// rest still run (runtime.md#lifecycle).
+func (c *Container) runHooks(h *specs.Hooks, kind string, status specs.ContainerState) error {
+	if h == nil {
+		return nil
+	}
+	for _, k := range hookKinds(h) {
+		if k.name != kind {
+			continue
+		}
+		for i, hook := range k.hooks {
+			err := c.runHook(kind, supervise.HookCall{
+				Hook: hook, At: fault.Pointer("/hooks").At(kind).Index(i), State: c.hookState(status), Dir: c.record.Bundle,
+			})
+			if err != nil && kind != "poststop" {
+				return err
+			}
+			if err != nil {
+				c.warn(fault.From(err, "hook", hook.Path))
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Container) warn(e *fault.Error) {
+	if c.Warn != nil {
+		c.Warn(e)
+	}
+}
+
+func (c *Container) runHook(kind string, call supervise.HookCall) error {
+	switch kind {
+	case "createContainer":
+		return supervise.SuperviseHook(context.Background(), call, c.hookInside(call, false))
+	case "startContainer":
+		return supervise.SuperviseHook(context.Background(), call, c.hookInside(call, true))
+	}
+	return supervise.RunHook(context.Background(), call)
+}
+
+// hookInside starts a hook in the container's namespaces, and below its root
+// where atRoot is set: a child with a little program of its own.
+func (c *Container) hookInside(call supervise.HookCall, atRoot bool) supervise.HookStarter {
+	return func(stdin, output int) (int, error) {
+		files, err := c.openInside(atRoot)
+		if err != nil {
+			return 0, err
+		}
+		defer closeAll(files)
+		program, err := c.hookProgram(call, atRoot)
+		if err != nil {
+			return 0, err
+		}
+		return startInside(program, files, stdin, output)
+	}
+}
+
+// openInside opens init's namespaces, in the order of joined, and its root.
+func (c *Container) openInside(atRoot bool) ([]*os.File, error) {
+	names := make([]string, 0, len(kinds)+1)
+	for _, k := range c.joined() {
+		names = append(names, "ns/"+k.proc)
+	}
+	if atRoot {
+		names = append(names, "root")
+	}
+	var files []*os.File
+	for _, name := range names {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/%s", c.record.PID, name))
+		if err != nil {
+			closeAll(files)
+			return nil, fault.From(err, "open", "the container's "+name)
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// joined are the container's own namespaces in the order in which a hook joins
+// them: the user namespace first only where it gives the rights for the rest.
+func (c *Container) joined() []kind {
+	var out []kind
+	for _, k := range kinds {
+		switch {
+		case !c.hasOwn(k.proc):
+		case k.proc == "user" && !c.record.Privileged:
+			out = append([]kind{k}, out...)
+		default:
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+func (c *Container) hookProgram(call supervise.HookCall, atRoot bool) (*nsenter.Program, error) {
+	joined := c.joined()
+	n := len(joined)
+	if atRoot {
+		n++
+	}
+	b := nsenter.NewBuilder(n)
+	b.For(nsenter.Origin{Field: call.At, Op: "join the container's namespaces for hook", Path: call.Hook.Path, Phase: fault.PhaseHooks})
+	for i, k := range joined {
+		b.Setns(nsenter.Reg(i+1), k.flag)
+	}
+	if c.hasOwn("user") {
+		becomeRoot(b)
+	}
+	if c.hasOwn("pid") {
+		b.Fork()
+	}
+	b.Append(unix.SYS_SETSID)
+	if atRoot {
+		b.Fchdir(nsenter.Reg(n))
+		b.ChrootHere()
+	}
+	b.For(nsenter.Origin{Field: call.At, Op: "hook", Path: call.Hook.Path, Phase: fault.PhaseHooks})
+	args := call.Hook.Args
+	if len(args) == 0 {
+		args = []string{call.Hook.Path}
+	}
+	b.ExecvePath(call.Hook.Path, args, call.Hook.Env)
+	return b.Program()
+}
+
+// startInside returns the pid of the hook, once it is executed. Where the
+// program forks, the hook is an orphan that only a subreaper can wait for.
+func startInside(program *nsenter.Program, files []*os.File, stdin, output int) (pid int, err error) {
+	exe, err := nsenter.Seal(true)
+	if err != nil {
+		return 0, err
+	}
+	defer exe.Close()
+	if err := supervise.SetSubreaper(true); err != nil {
+		return 0, err
+	}
+	defer supervise.SetSubreaper(false)
+	child, err := nsenter.Start(nsenter.Config{Exe: exe, Stdio: [3]int{stdin, output, output}})
+	if err != nil {
+		return 0, err
+	}
+	defer child.Close()
+	pid = child.PID
+	if err := child.Send(program, files); err != nil {
+		unix.Kill(pid, unix.SIGKILL)
+		child.Wait()
+		return 0, err
+	}
+	for {
+		event, err := child.Next()
+		if event.PID != 0 {
+			child.Wait()
+			pid = event.PID
+		}
+		if err != nil {
+			unix.Wait4(pid, nil, 0, nil)
+			return 0, err
+		}
+		if event.End {
+			return pid, nil
+		}
+	}
+}

@@ -1,0 +1,248 @@
+package libcontainer
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/cgroups"
+	"berth/libcontainer/bundle"
+	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
+	"berth/libcontainer/process"
+	"berth/libcontainer/process/seccomp"
+	"berth/nsenter"
+	"berth/rootfs"
+)
+
+// PlanOptions are the parts of a command line that change what is done in the
+// container.
+type PlanOptions struct {
+	ID            string
+	NoPivot       bool
+	NoNewKeyring  bool
+	Preserve      int      // descriptors from 3 on that the process inherits
+	Env           []string // added to process.env
+	CgroupManager string   // "cgroupfs" or "disabled"
+	Rootless      bool     // without rights over control groups
+	// Fifo makes init wait for `start` at exec.fifo, as create needs it; else
+	// the runtime that made it lets it go itself.
+	Fifo bool
+	// Mounts are added behind the bundle's own.
+	Mounts []specs.Mount
+}
+
+// Plan is everything that one container needs, decided: from here on nothing
+// is looked up and nothing is chosen.
+type Plan struct {
+	ID         string         `json:"id"`
+	Namespaces Namespaces     `json:"namespaces"`
+	Cgroup     *cgroups.Plan  `json:"cgroup"`
+	Rootfs     *rootfs.Plan   `json:"rootfs"`
+	Process    *process.Plan  `json:"process"`
+	Hooks      *specs.Hooks   `json:"hooks,omitempty"`
+	Notes      []*fault.Error `json:"-"` // what is worth saying but no failure
+
+	privileged bool
+	fifo       bool
+}
+
+// NewPlan decides what to do for a bundle on a machine. It reads and touches
+// nothing. All complaints about the configuration come at once, as a
+// fault.List.
+func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error) {
+	spec := b.Spec
+	complaints := b.Check()
+	p := &Plan{ID: opt.ID, Hooks: spec.Hooks, privileged: facts.Privileged(), fifo: opt.Fifo}
+
+	var more fault.List
+	p.Namespaces, more = planNamespaces(spec, facts)
+	complaints = append(complaints, more...)
+
+	p.Cgroup, more = cgroups.NewPlan(spec, opt.ID, facts, cgroups.Options{Manager: opt.CgroupManager, Rootless: opt.Rootless})
+	complaints = append(complaints, more...)
+
+	if spec.Root != nil {
+		p.Rootfs, more = rootfs.NewPlan(spec, facts, p.rootfsOptions(b, opt))
+		complaints = append(complaints, more...)
+	}
+	// The process may come with start at the latest (config.md#process).
+	if spec.Process != nil {
+		p.Process, p.Notes, more = process.NewPlan(spec, facts, process.Options{
+			ID: opt.ID, UserNS: p.Namespaces.has("user"), NoSetgroups: p.Namespaces.DenySetgroups,
+			NoNewKeyring: opt.NoNewKeyring, Preserve: opt.Preserve, ExtraEnv: opt.Env,
+		})
+		complaints = append(complaints, more...)
+	}
+	p.Notes = append(p.Notes, p.Cgroup.Warnings...)
+	return p, complaints.Err()
+}
+
+func (p *Plan) rootfsOptions(b *bundle.Bundle, opt PlanOptions) rootfs.Options {
+	n := p.Namespaces
+	o := rootfs.Options{
+		Bundle:      b.Dir,
+		NewMountNS:  n.has("mnt"),
+		UserNS:      n.has("user"),
+		NewPIDNS:    n.isNew("pid"),
+		NewNetNS:    n.isNew("net"),
+		CgroupNS:    n.has("cgroup"),
+		NoPivot:     opt.NoPivot,
+		Console:     b.Spec.Process != nil && b.Spec.Process.Terminal,
+		UIDMappings: n.UIDs,
+		GIDMappings: n.GIDs,
+	}
+	for _, m := range opt.Mounts {
+		o.Extra = append(o.Extra, rootfs.ExtraMount{Mount: m})
+	}
+	for _, m := range p.Cgroup.Mounts() {
+		o.Cgroup = append(o.Cgroup, rootfs.CgroupMount{Name: m.Name, Dir: m.Dir, Controllers: m.Controllers, V2: m.V2, Symlinks: m.Symlinks})
+	}
+	return o
+}
+
+// Lines is the plan for people: one action a line, with the config.json entry
+// that asked for it behind '#'.
+func (p *Plan) Lines() []string {
+	var out []string
+	section := func(title string, lines []string) {
+		if len(lines) == 0 {
+			return
+		}
+		out = append(out, title+":")
+		for _, l := range lines {
+			out = append(out, "  "+l)
+		}
+	}
+	section("cgroup", p.Cgroup.Lines())
+	section("namespaces", p.Namespaces.Lines())
+	section("root file system", p.Rootfs.Lines())
+	section("hooks", hookLines(p.Hooks))
+	if p.Process != nil {
+		section("process", p.Process.Lines())
+	}
+	return out
+}
+
+// String is Lines as one text.
+func (p *Plan) String() string { return strings.Join(p.Lines(), "\n") + "\n" }
+
+// CompileSeccomp compiles the seccomp filter, once before Compile. cache is a
+// directory of compiled filters, made where it is missing; "" is none.
+func (p *Plan) CompileSeccomp(cache string) error {
+	if p.Process == nil || p.Process.Seccomp() == nil {
+		return nil
+	}
+	filter, complaints := seccomp.Cache{Dir: cache}.Compile(p.Process.Seccomp())
+	p.Process.Filter = &filter
+	return complaints.Err()
+}
+
+// explain rewrites the failure of a step for its reader.
+func (p *Plan) explain(err error) error {
+	var e *fault.Error
+	if p.Process == nil || !errors.As(err, &e) {
+		return err
+	}
+	return p.Process.Explain(e)
+}
+
+// Compile turns the plan into the program that the walker executes. The
+// descriptors it expects are those of received.
+func (p *Plan) Compile() (*nsenter.Program, error) {
+	in := p.received()
+	b := nsenter.NewBuilder(in.count)
+	if p.Process != nil {
+		p.Process.CompileEarly(b)
+	}
+	p.Namespaces.compile(b, in.joins)
+	regs := p.Rootfs.CompileMounts(b, in.sources)
+	if p.hooksBeforePivot() {
+		b.For(nsenter.Origin{Field: "/hooks", Op: "hooks", Phase: fault.PhaseHooks})
+		b.Sync(nsenter.SyncHooks)
+	}
+	var exec nsenter.Reg
+	if p.Process != nil {
+		p.Process.CompileSetup(b, regs.Proc)
+	}
+	p.Rootfs.CompilePivot(b, regs)
+	if p.Process != nil {
+		exec = p.Process.CompileFinish(b, regs.Root, regs.Console)
+	}
+	b.For(nsenter.Origin{Op: "hand over", Phase: fault.PhaseProcess})
+	b.Sync(nsenter.SyncReady)
+	if p.fifo {
+		b.For(nsenter.Origin{Op: "open", Path: fifoFile, Phase: fault.PhaseExec})
+		b.ReportTo(b.OpenAt(in.fifo, fifoFile, unix.O_WRONLY|unix.O_NOFOLLOW))
+	}
+	if p.Process != nil {
+		p.Process.CompileExec(b, exec)
+	} else {
+		b.Exit(1) // start has refused before it comes to this
+	}
+	program, err := b.Program()
+	if err != nil {
+		return nil, err
+	}
+	return program, nil
+}
+
+// received says which registers hold what the runtime hands over: the
+// namespaces to join, the state directory, the sources of the root file system.
+type received struct {
+	joins   []nsenter.Reg
+	fifo    nsenter.Reg
+	sources []nsenter.Reg
+	count   int
+}
+
+func (p *Plan) received() received {
+	var in received
+	next := func() nsenter.Reg {
+		in.count++
+		return nsenter.Reg(in.count)
+	}
+	for range p.Namespaces.Join {
+		in.joins = append(in.joins, next())
+	}
+	if p.fifo {
+		in.fifo = next()
+	}
+	for range p.Rootfs.Sources() {
+		in.sources = append(in.sources, next())
+	}
+	return in
+}
+
+func (p *Plan) hooksBeforePivot() bool {
+	h := p.Hooks
+	return h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0
+}
+
+func hookLines(h *specs.Hooks) []string {
+	if h == nil {
+		return nil
+	}
+	var out []string
+	for _, k := range hookKinds(h) {
+		for i, hook := range k.hooks {
+			out = append(out, fmt.Sprintf("%s %s   # /hooks/%s/%d", k.name, hook.Path, k.name, i))
+		}
+	}
+	return out
+}
+
+// rootfsPath is the host's path of the container's root.
+func rootfsPath(b *bundle.Bundle) string {
+	if b.Spec.Root == nil {
+		return ""
+	}
+	if filepath.IsAbs(b.Spec.Root.Path) {
+		return filepath.Clean(b.Spec.Root.Path)
+	}
+	return filepath.Join(b.Dir, b.Spec.Root.Path)
+}

@@ -1,0 +1,186 @@
+package process
+
+import (
+	"math/bits"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"berth/libcontainer/fault"
+)
+
+// capNames are the capabilities by number (linux/capability.h), without "CAP_".
+var capNames = [...]string{
+	"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL",
+	"SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE",
+	"NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+	"SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT",
+	"SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME",
+	"SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL",
+	"SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM",
+	"BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+}
+
+const (
+	capDacOverride = 1
+	capSysAdmin    = 21
+)
+
+// CapabilityNames are the capabilities 0..last, as "CAP_CHOWN".
+func CapabilityNames(last int) []string { return allCaps(min(last, len(capNames)-1)).names() }
+
+// capSet has bit n for capability n.
+type capSet uint64
+
+func (s capSet) has(n int) bool { return s>>n&1 == 1 }
+
+// names are as in config.json.
+func (s capSet) names() []string {
+	out := make([]string, 0, bits.OnesCount64(uint64(s)))
+	for rest := s; rest != 0; rest &= rest - 1 {
+		out = append(out, "CAP_"+capNames[bits.TrailingZeros64(uint64(rest))])
+	}
+	return out
+}
+
+// String lists the names without "CAP_".
+func (s capSet) String() string {
+	switch s {
+	case 0:
+		return "none"
+	case allCaps(len(capNames) - 1):
+		return "all"
+	}
+	return strings.ReplaceAll(strings.Join(s.names(), ","), "CAP_", "")
+}
+
+// allCaps is the set of capabilities 0..last.
+func allCaps(last int) capSet { return 1<<(last+1) - 1 }
+
+// capabilities are the sets that the process ends up with.
+type capabilities struct {
+	bounding, effective, permitted, inheritable, ambient capSet
+
+	last int // the highest capability this kernel has
+}
+
+// String groups the sets that are equal.
+func (c capabilities) String() string {
+	type group struct {
+		names []string
+		set   capSet
+	}
+	var groups []*group
+	add := func(name string, set capSet) {
+		for _, g := range groups {
+			if g.set == set {
+				g.names = append(g.names, name)
+				return
+			}
+		}
+		groups = append(groups, &group{[]string{name}, set})
+	}
+	add("bounding", c.bounding)
+	add("effective", c.effective)
+	add("permitted", c.permitted)
+	add("inheritable", c.inheritable)
+	add("ambient", c.ambient)
+	parts := make([]string, len(groups))
+	for i, g := range groups {
+		parts[i] = strings.Join(g.names, ",") + "=" + g.set.String()
+	}
+	return strings.Join(parts, " ")
+}
+
+// capabilities turns the names into sets. No entry means no capabilities, as
+// with runc. What cannot be granted is left out with a warning, as the
+// specification wants.
+func (m *planner) capabilities(c *specs.LinuxCapabilities) capabilities {
+	out := capabilities{last: m.lastCap()}
+	if c == nil {
+		return out
+	}
+	r := capReader{planner: m, granted: m.grantable(out.last)}
+	at := fault.Pointer("/process/capabilities")
+	out.bounding = r.read(at.At("bounding"), c.Bounding)
+	out.permitted = r.read(at.At("permitted"), c.Permitted)
+	out.effective = r.subset(at.At("effective"), c.Effective, out.permitted, "a capability must be permitted to be effective")
+	// capset(2) takes no inheritable capability from outside the bounding set.
+	out.inheritable = r.subset(at.At("inheritable"), c.Inheritable, out.bounding, "a capability outside the bounding set cannot be inheritable")
+	out.ambient = r.subset(at.At("ambient"), c.Ambient, out.permitted&out.inheritable, "a capability must be permitted and inheritable to be ambient")
+	return out
+}
+
+func (m *planner) lastCap() int {
+	if n := m.facts.LastCap; n > 0 && n < len(capNames)-1 {
+		return n
+	}
+	return len(capNames) - 1
+}
+
+// grantable is what the runtime can give: in a user namespace of its own
+// making everything, else what it has.
+func (m *planner) grantable(last int) capSet {
+	if m.opt.UserNS {
+		return allCaps(last)
+	}
+	return capSet(m.facts.Caps) & allCaps(last)
+}
+
+type capReader struct {
+	*planner
+	granted capSet
+	warned  capSet // each missing capability is worth one warning, not five
+}
+
+func (r *capReader) read(at fault.Pointer, names []string) capSet {
+	var set capSet
+	for i, name := range names {
+		n := capNumber(name)
+		switch {
+		case n < 0:
+			r.warn(at.Index(i), name, "unknown capability, ignored")
+		case r.granted.has(n):
+			set |= 1 << n
+		case !r.warned.has(n):
+			r.warned |= 1 << n
+			r.warn(at.Index(i), name, r.refusal(n))
+		}
+	}
+	return set
+}
+
+func (r *capReader) refusal(n int) string {
+	if n > r.lastCap() {
+		return "this kernel does not have the capability, ignored"
+	}
+	return "the runtime does not have the capability itself, ignored"
+}
+
+// subset reads names and leaves out what is not in limit.
+func (r *capReader) subset(at fault.Pointer, names []string, limit capSet, why string) capSet {
+	set := r.read(at, names)
+	if set&^limit == 0 {
+		return set
+	}
+	for i, name := range names {
+		if n := capNumber(name); n >= 0 && set.has(n) && !limit.has(n) {
+			r.warn(at.Index(i), name, why+", ignored")
+		}
+	}
+	return set & limit
+}
+
+// capNumber is the number of "CAP_NAME", or -1.
+func capNumber(name string) int {
+	short, ok := strings.CutPrefix(name, "CAP_")
+	if !ok {
+		return -1
+	}
+	for i, n := range capNames {
+		if n == short {
+			return i
+		}
+	}
+	return -1
+}

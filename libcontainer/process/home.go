@@ -1,0 +1,65 @@
+package process
+
+import (
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// passwdLimit is how much of an image's /etc/passwd is read.
+const passwdLimit = 1 << 20
+
+// Home is the home directory of uid by /etc/passwd in the root file system at
+// rootfs, "/" where that has none. Links in the image stay inside it.
+func Home(rootfs string, uid uint32) string {
+	f, err := openPasswd(rootfs)
+	if err != nil {
+		return "/"
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, passwdLimit))
+	if err != nil {
+		return "/"
+	}
+	return homeOf(string(content), uid)
+}
+
+// openPasswd does not block on a FIFO that an image has in the file's place,
+// and reads nothing but a regular file.
+func openPasswd(rootfs string) (*os.File, error) {
+	root, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(root)
+	fd, err := unix.Openat2(root, "etc/passwd", &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "etc/passwd")
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		f.Close()
+		return nil, os.ErrInvalid
+	}
+	return f, nil
+}
+
+// homeOf finds the sixth field of the first line whose third is uid
+// (passwd(5)).
+func homeOf(passwd string, uid uint32) string {
+	want := strconv.FormatUint(uint64(uid), 10)
+	for line := range strings.Lines(passwd) {
+		fields := strings.Split(strings.TrimRight(line, "\r\n"), ":")
+		if len(fields) >= 6 && fields[2] == want && strings.HasPrefix(fields[5], "/") && !strings.ContainsRune(fields[5], 0) {
+			return fields[5]
+		}
+	}
+	return "/"
+}

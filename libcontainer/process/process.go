@@ -1,0 +1,172 @@
+// Package process plans the last mile before execve: what makes the first
+// process of a container the one that config.json describes.
+//
+// NewPlan decides (pure: no system call, no file, no clock). The Compile
+// methods turn the plan into steps of the container's program, in the order in
+// which they are named here:
+//
+//	CompileEarly   before any namespace is joined
+//	CompileSetup   all namespaces made, hooks run, before the pivot
+//	CompileFinish  after the pivot
+//	CompileExec    after exec.fifo was opened
+//
+// Outside is the part that the runtime does itself to the waiting process.
+package process
+
+import (
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
+	"berth/libcontainer/process/seccomp"
+	"berth/nsenter"
+)
+
+// Options is what a plan needs to know besides config.json.
+type Options struct {
+	ID           string   // the container's, names its session keyring
+	UserNS       bool     // the process runs in another user namespace than the runtime
+	NewPIDNS     bool     // it is the first one of a pid namespace
+	NoSetgroups  bool     // setgroups(2) is denied there (user_namespaces(7))
+	NoNewKeyring bool     // keep the runtime's session keyring
+	Preserve     int      // how many descriptors from 3 on the process keeps
+	ExtraEnv     []string // added to process.env, winning over it: LISTEN_PID=1, NOTIFY_SOCKET, HOME
+}
+
+// Plan is what will be done for one process.
+type Plan struct {
+	// Filter is the compiled linux.seccomp. It must be set before CompileExec
+	// where Seccomp returns a profile.
+	Filter *seccomp.Filter
+
+	id      string
+	keyring bool
+
+	hostname, domainname string
+	sysctls              []sysctl
+
+	terminal bool
+	size     *specs.Box
+	stdio    [3]stdio
+
+	cwd         string
+	user        specs.User
+	umask       uint32
+	setgroups   setgroups
+	caps        capabilities
+	noNewPrivs  bool
+	seccomp     *specs.LinuxSeccomp
+	personality *personality
+	memory      *memoryPolicy
+
+	rlimits   []rlimit
+	oomScore  *int
+	scheduler *unix.SchedAttr
+	schedText string
+	ioprio    *ioprio
+	early     bool // the runtime may not do all of Outside: the walker does it first
+
+	args, env []string
+	preserve  int
+	cloexec   bool // CLOSE_RANGE_CLOEXEC exists
+}
+
+// planner collects what NewPlan finds.
+type planner struct {
+	facts      host.Facts
+	opt        Options
+	warnings   []*fault.Error
+	complaints fault.List
+}
+
+// NewPlan plans spec.Process and what of spec.Linux concerns it. warnings are
+// what the specification wants logged and not failed on; with complaints the
+// plan must not be used. What bundle.Check complains about is not complained
+// about again, and has no defined place in the plan.
+func NewPlan(spec *specs.Spec, facts host.Facts, opt Options) (p *Plan, warnings []*fault.Error, complaints fault.List) {
+	p = &Plan{id: opt.ID, keyring: !opt.NoNewKeyring, hostname: spec.Hostname, domainname: spec.Domainname}
+	m := &planner{facts: facts, opt: opt}
+	m.linux(p, spec.Linux)
+	if spec.Process == nil {
+		m.complain("/process", "", "the process is missing", "config.json needs a process before the container can be created")
+		return p, m.warnings, m.complaints
+	}
+	m.process(p, spec.Process)
+	return p, m.warnings, m.complaints
+}
+
+func (m *planner) linux(p *Plan, l *specs.Linux) {
+	if l == nil {
+		return
+	}
+	p.sysctls = planSysctl(l.Sysctl)
+	p.personality = planPersonality(l.Personality)
+	p.memory = planMemoryPolicy(l.MemoryPolicy)
+	p.seccomp = m.seccomp(l.Seccomp)
+}
+
+func (m *planner) process(p *Plan, c *specs.Process) {
+	p.terminal = c.Terminal
+	p.size = consoleSize(c)
+	p.stdio = planStdio(m.facts, m.opt, c)
+	p.cwd = cleanCwd(c.Cwd)
+	p.user, p.umask = c.User, umask(c.User)
+	p.setgroups = m.groups(c.User)
+	p.caps = m.capabilities(c.Capabilities)
+	p.noNewPrivs = c.NoNewPrivileges
+	p.rlimits = planRlimits(c.Rlimits)
+	p.oomScore = c.OOMScoreAdj
+	p.scheduler, p.schedText = planScheduler(c.Scheduler)
+	p.ioprio = planIOPriority(c.IOPriority)
+	p.early = !canReach(m.facts)
+	m.labels(c)
+	p.args = c.Args
+	p.env = environment(c.Env, m.opt.ExtraEnv)
+	p.preserve = m.opt.Preserve
+	p.cloexec = m.facts.Kernel.AtLeast(5, 11)
+}
+
+// seccomp drops a profile that says nothing, as runc does.
+func (m *planner) seccomp(s *specs.LinuxSeccomp) *specs.LinuxSeccomp {
+	if s == nil || s.DefaultAction == "" && len(s.Syscalls) == 0 {
+		return nil
+	}
+	if !m.facts.Seccomp {
+		m.complain("/linux/seccomp", "", "this kernel has no seccomp filters",
+			"remove linux.seccomp, or use a kernel with CONFIG_SECCOMP_FILTER")
+	}
+	return s
+}
+
+// labels refuses what would otherwise be silently missing: a process that
+// should be confined and is not.
+func (m *planner) labels(c *specs.Process) {
+	if c.ApparmorProfile != "" && c.ApparmorProfile != "unconfined" {
+		m.complain("/process/apparmorProfile", c.ApparmorProfile, "AppArmor profiles are not supported yet",
+			`use "unconfined" or leave the entry out`)
+	}
+	if c.SelinuxLabel != "" {
+		m.complain("/process/selinuxLabel", c.SelinuxLabel, "SELinux labels are not supported yet", "leave the entry out")
+	}
+}
+
+func (m *planner) complain(at fault.Pointer, path, msg, hint string) {
+	m.complaints = append(m.complaints, &fault.Error{
+		Op: "check", Path: path, Field: at, Msg: msg, Hint: hint, Phase: fault.PhaseConfig,
+	})
+}
+
+func (m *planner) warn(at fault.Pointer, path, msg string) {
+	m.warnings = append(m.warnings, &fault.Error{
+		Op: "check", Path: path, Field: at, Msg: msg, Phase: fault.PhaseConfig,
+	})
+}
+
+// Seccomp is the profile that Filter must be compiled from, or nil.
+func (p *Plan) Seccomp() *specs.LinuxSeccomp { return p.seccomp }
+
+// origin says who asks for the steps that follow.
+func origin(b *nsenter.Builder, field fault.Pointer, op, path string) {
+	b.For(nsenter.Origin{Field: field, Op: op, Path: path, Phase: fault.PhaseProcess})
+}

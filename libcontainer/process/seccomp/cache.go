@@ -1,0 +1,269 @@
+package seccomp
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	libseccomp "github.com/seccomp/libseccomp-golang"
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/fault"
+)
+
+// Cache is a directory of compiled filters. Managers start every container
+// with the same few profiles, and libseccomp needs longer for one than all the
+// rest of a start takes.
+//
+// A filter from the cache confines containers, so what is read is held to be
+// the runtime's own: a regular file of its user that nobody else may write,
+// with the checksum of its content. Whatever is wrong with the cache, Compile
+// compiles.
+type Cache struct {
+	Dir string // made where it is missing; "": no cache
+}
+
+// maxEntries bounds the cache; above it the oldest entries go.
+const maxEntries = 64
+
+// Compile is the package's Compile with the result kept.
+func (c Cache) Compile(s *specs.LinuxSeccomp) (Filter, fault.List) {
+	dir, err := c.open()
+	if err != nil {
+		return Compile(s)
+	}
+	defer dir.Close()
+	name := key(s)
+	if f, err := fetch(dir, name); err == nil {
+		return f, nil
+	}
+	f, complaints := Compile(s)
+	if len(complaints) == 0 && store(dir, name, f) == nil {
+		prune(dir)
+	}
+	return f, complaints
+}
+
+var errNoCache = errors.New("no usable cache")
+
+// open returns the directory, which must be the runtime's own.
+func (c Cache) open() (*os.File, error) {
+	if c.Dir == "" {
+		return nil, errNoCache
+	}
+	dir, err := openDir(c.Dir)
+	if errors.Is(err, unix.ENOENT) {
+		if err = os.MkdirAll(c.Dir, 0o700); err == nil {
+			dir, err = openDir(c.Dir)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := ours(dir, unix.S_IFDIR); err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
+func openDir(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// ours holds f to its kind, and to be writable by the runtime's user only. It
+// returns the size in bytes.
+func ours(f *os.File, kind uint32) (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, err
+	}
+	if st.Mode&unix.S_IFMT != kind || st.Mode&0o022 != 0 || int(st.Uid) != os.Geteuid() {
+		return 0, errNoCache
+	}
+	return st.Size, nil
+}
+
+// An entry is magic, flags, checksum, BPF program. The name is a hash of
+// everything that the content depends on.
+const (
+	magic      = "berthbpf"
+	headerSize = len(magic) + 8 + sha256.Size
+	maxSize    = headerSize + maxInstructions*instruction
+)
+
+// formatVersion changes with what Compile makes of a profile.
+const formatVersion = "1"
+
+// key is the name of the profile's entry: each part with its length before it,
+// so that no two profiles read the same.
+func key(s *specs.LinuxSeccomp) string {
+	h := hasher{buf: make([]byte, 0, 16<<10)}
+	major, minor, micro := libseccomp.GetLibraryVersion()
+	h.text(formatVersion, runtime.GOARCH)
+	h.number(uint64(major), uint64(minor), uint64(micro))
+	h.text(string(s.DefaultAction))
+	h.optional(s.DefaultErrnoRet)
+	h.number(uint64(len(s.Architectures)))
+	for _, a := range s.Architectures {
+		h.text(string(a))
+	}
+	if s.Flags == nil {
+		h.text("no flags entry")
+	}
+	h.number(uint64(len(s.Flags)))
+	for _, f := range s.Flags {
+		h.text(string(f))
+	}
+	h.number(uint64(len(s.Syscalls)))
+	for i := range s.Syscalls {
+		h.rule(&s.Syscalls[i])
+	}
+	sum := sha256.Sum256(h.buf)
+	return hex.EncodeToString(sum[:])
+}
+
+type hasher struct{ buf []byte }
+
+func (h *hasher) number(list ...uint64) {
+	for _, n := range list {
+		h.buf = binary.LittleEndian.AppendUint64(h.buf, n)
+	}
+}
+
+func (h *hasher) text(list ...string) {
+	for _, s := range list {
+		h.number(uint64(len(s)))
+		h.buf = append(h.buf, s...)
+	}
+}
+
+func (h *hasher) optional(n *uint) {
+	if n == nil {
+		h.number(0)
+		return
+	}
+	h.number(1, uint64(*n))
+}
+
+func (h *hasher) rule(s *specs.LinuxSyscall) {
+	h.number(uint64(len(s.Names)))
+	h.text(s.Names...)
+	h.text(string(s.Action))
+	h.optional(s.ErrnoRet)
+	h.number(uint64(len(s.Args)))
+	for _, a := range s.Args {
+		h.number(uint64(a.Index), a.Value, a.ValueTwo)
+		h.text(string(a.Op))
+	}
+}
+
+// encode and decode are an entry's two directions.
+func encode(f Filter) []byte {
+	out := binary.LittleEndian.AppendUint64([]byte(magic), f.Flags)
+	sum := checksum(f)
+	return append(append(out, sum[:]...), f.BPF...)
+}
+
+func decode(raw []byte) (Filter, error) {
+	if len(raw) <= headerSize || len(raw) > maxSize || (len(raw)-headerSize)%instruction != 0 ||
+		string(raw[:len(magic)]) != magic {
+		return Filter{}, errNoCache
+	}
+	f := Filter{
+		Flags: binary.LittleEndian.Uint64(raw[len(magic):]),
+		BPF:   raw[headerSize:],
+	}
+	sum := checksum(f)
+	if !bytes.Equal(sum[:], raw[headerSize-sha256.Size:headerSize]) {
+		return Filter{}, errNoCache
+	}
+	return f, nil
+}
+
+func checksum(f Filter) [sha256.Size]byte {
+	return sha256.Sum256(append(binary.LittleEndian.AppendUint64(nil, f.Flags), f.BPF...))
+}
+
+func fetch(dir *os.File, name string) (Filter, error) {
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return Filter{}, err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	size, err := ours(f, unix.S_IFREG)
+	if err != nil || size > int64(maxSize) {
+		return Filter{}, errNoCache
+	}
+	raw := make([]byte, size)
+	if _, err := io.ReadFull(f, raw); err != nil {
+		return Filter{}, err
+	}
+	return decode(raw)
+}
+
+// store writes beside the name and renames, so that no reader sees a part.
+func store(dir *os.File, name string, f Filter) error {
+	at := int(dir.Fd())
+	temp := "." + name + "." + strconv.Itoa(os.Getpid())
+	fd, err := unix.Openat(at, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	out := os.NewFile(uintptr(fd), temp)
+	_, err = out.Write(encode(f))
+	if err = errors.Join(err, out.Close()); err == nil {
+		err = unix.Renameat(at, temp, at, name)
+	}
+	if err != nil {
+		_ = unix.Unlinkat(at, temp, 0)
+	}
+	return err
+}
+
+// prune removes the oldest entries above the bound, and with them what a
+// killed runtime left unfinished.
+func prune(dir *os.File) {
+	entries, err := dir.ReadDir(-1)
+	if err != nil || len(entries) <= maxEntries {
+		return
+	}
+	type aged struct {
+		name string
+		sec  int64
+		nsec int64
+	}
+	var all []aged
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			continue
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			all = append(all, aged{e.Name(), int64(st.Mtim.Sec), int64(st.Mtim.Nsec)})
+		}
+	}
+	slices.SortFunc(all, func(a, b aged) int {
+		if a.sec != b.sec {
+			return int(a.sec - b.sec)
+		}
+		return int(a.nsec - b.nsec)
+	})
+	for _, a := range all[:max(0, len(all)-maxEntries)] {
+		_ = unix.Unlinkat(int(dir.Fd()), a.name, 0)
+	}
+}

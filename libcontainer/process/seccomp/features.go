@@ -1,0 +1,58 @@
+package seccomp
+
+import (
+	"fmt"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	libseccomp "github.com/seccomp/libseccomp-golang"
+)
+
+// Version is the version of libseccomp that is linked in, such as "2.5.4".
+func Version() string {
+	major, minor, micro := libseccomp.GetLibraryVersion()
+	return fmt.Sprintf("%d.%d.%d", major, minor, micro)
+}
+
+// Actions lists the actions that Compile takes, as `features` prints them.
+func Actions() []string {
+	return known([]specs.LinuxSeccompAction{
+		specs.ActAllow, specs.ActErrno, specs.ActKill, specs.ActKillProcess, specs.ActKillThread,
+		specs.ActLog, specs.ActNotify, specs.ActTrace, specs.ActTrap,
+	}, func(a specs.LinuxSeccompAction) bool { _, ok := actions(a); return ok })
+}
+
+// Operators lists the comparisons of arguments.
+func Operators() []string {
+	return known([]specs.LinuxSeccompOperator{
+		specs.OpEqualTo, specs.OpGreaterEqual, specs.OpGreaterThan, specs.OpLessEqual,
+		specs.OpLessThan, specs.OpMaskedEqual, specs.OpNotEqual,
+	}, func(o specs.LinuxSeccompOperator) bool { _, ok := operator(o); return ok })
+}
+
+// Archs lists the architectures that libseccomp has of the specification's.
+func Archs() []string {
+	return known([]specs.Arch{
+		specs.ArchAARCH64, specs.ArchARM, specs.ArchMIPS, specs.ArchMIPS64, specs.ArchMIPS64N32,
+		specs.ArchMIPSEL, specs.ArchMIPSEL64, specs.ArchMIPSEL64N32, specs.ArchPARISC, specs.ArchPARISC64,
+		specs.ArchPPC, specs.ArchPPC64, specs.ArchPPC64LE, specs.ArchRISCV64, specs.ArchS390, specs.ArchS390X,
+		specs.ArchX32, specs.ArchX86, specs.ArchX86_64,
+	}, func(a specs.Arch) bool { _, ok := architecture(a); return ok })
+}
+
+// Flags lists the flags that Compile takes.
+func Flags() []string {
+	return []string{
+		string(specs.LinuxSeccompFlagLog), string(specs.LinuxSeccompFlagSpecAllow),
+		"SECCOMP_FILTER_FLAG_TSYNC", string(specs.LinuxSeccompFlagWaitKillableRecv),
+	}
+}
+
+func known[T ~string](all []T, ok func(T) bool) []string {
+	var out []string
+	for _, name := range all {
+		if ok(name) {
+			out = append(out, string(name))
+		}
+	}
+	return out
+}

@@ -1,0 +1,142 @@
+package libcontainer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/bundle"
+	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
+	"berth/libcontainer/process"
+	"berth/nsenter"
+)
+
+// ExecSteps are the last steps of a container's program, kept in its record:
+// they run when the runtime that compiled them is gone.
+type ExecSteps = nsenter.Tail
+
+// Start lets the created container execute its process: startContainer hooks,
+// execve, poststart hooks. A hook that fails stops and deletes the container
+// (runtime.md#lifecycle). c must be locked.
+func (c *Container) Start() error {
+	if status := c.status(); status != specs.StateCreated {
+		return &fault.Error{Op: "start", Path: c.ID, Phase: fault.PhaseExec, Code: "not-created",
+			Msg: fmt.Sprintf("cannot start a container that has %s", describe(status))}
+	}
+	spec, err := c.spec()
+	if err != nil {
+		return err
+	}
+	if spec.Process == nil {
+		return &fault.Error{Op: "start", Path: c.ID, Field: "/process", Phase: fault.PhaseExec,
+			Msg: "process is missing", Hint: "create a container from a config.json that has it"}
+	}
+	return c.hooked(spec.Hooks, c.release)
+}
+
+// hooked runs release between the startContainer and the poststart hooks.
+func (c *Container) hooked(hooks *specs.Hooks, release func() error) error {
+	if err := c.runHooks(hooks, "startContainer", specs.StateCreated); err != nil {
+		return errors.Join(err, c.stop(hooks))
+	}
+	if err := release(); err != nil {
+		return err
+	}
+	if err := c.runHooks(hooks, "poststart", specs.StateRunning); err != nil {
+		return errors.Join(err, c.stop(hooks))
+	}
+	return nil
+}
+
+func describe(s specs.ContainerState) string {
+	switch s {
+	case specs.StateStopped:
+		return "stopped"
+	case specs.StateCreating:
+		return "not been created yet"
+	}
+	return "already started (" + string(s) + ")"
+}
+
+// spec is the config.json that the container was created from.
+func (c *Container) spec() (*specs.Spec, error) {
+	b, err := bundle.Load(c.dir)
+	if err != nil {
+		return nil, err
+	}
+	return b.Spec, nil
+}
+
+// release opens exec.fifo, where init waits, and waits for execve: end of file
+// is success, a record is the step that failed.
+func (c *Container) release() error {
+	path := c.path(fifoFile)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fault.From(err, "open", path).In(fault.PhaseExec)
+	}
+	fifo := os.NewFile(uintptr(fd), path)
+	defer fifo.Close()
+	pidfd, err := unix.PidfdOpen(c.record.PID, 0)
+	if err != nil {
+		return errNotRunning(c.ID)
+	}
+	defer unix.Close(pidfd)
+	awaitRecord(fd, pidfd)
+	raw := make([]byte, nsenter.ReportSize+1)
+	n, err := unix.Read(fd, raw)
+	if n > 0 {
+		return c.execError(raw[:n])
+	}
+	if errors.Is(err, unix.EAGAIN) {
+		return errNotRunning(c.ID) // it was killed before it opened the fifo
+	}
+	if err := os.Remove(path); err != nil {
+		return fault.From(err, "remove", path).In(fault.PhaseState)
+	}
+	return nil
+}
+
+// awaitRecord waits until the fifo has a record or lost its writer, or init is
+// gone.
+func awaitRecord(fifo, pidfd int) {
+	fds := []unix.PollFd{{Fd: int32(fifo), Events: unix.POLLIN}, {Fd: int32(pidfd), Events: unix.POLLIN}}
+	for {
+		_, err := unix.Poll(fds, -1)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// execError explains a record of init. The container is stopped now.
+func (c *Container) execError(raw []byte) error {
+	step, errno, ok := nsenter.ReadReport(raw)
+	if !ok || c.record.Exec == nil {
+		return &fault.Error{Op: "start", Path: c.ID, Msg: "init failed without a reason", Phase: fault.PhaseExec}
+	}
+	failure := c.record.Exec.Failure(step, errno)
+	spec, err := c.spec()
+	if err != nil {
+		return failure
+	}
+	plan, _, _ := process.NewPlan(spec, host.Facts{}, process.Options{})
+	return plan.Explain(failure)
+}
+
+// Release lets an init that has no exec.fifo execute its process, and waits
+// until it has, with the hooks before and after.
+func (c *Container) Release(p *Process) error {
+	return c.hooked(p.hooks, func() error {
+		if err := p.child.Go(nsenter.SyncReady); err != nil {
+			return err
+		}
+		_, err := p.child.Next()
+		p.child.Close()
+		return p.explain(err)
+	})
+}

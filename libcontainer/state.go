@@ -1,0 +1,241 @@
+package libcontainer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/cgroups"
+	"berth/libcontainer/fault"
+)
+
+// The state directory of a container, ROOT/ID:
+//
+//	config.json   the bundle's, as it was at create
+//	state.json    record, replaced atomically
+//	notify/       shows the process a socket for sd_notify(3), where asked for
+//	exec.fifo     init waits here for start; removed when it has begun
+//
+// The directory itself carries the lock (flock(2)).
+const (
+	configFile = "config.json"
+	stateFile  = "state.json"
+	fifoFile   = "exec.fifo"
+
+	// Beside the state directories; no ID has an '@'.
+	seccompCache = "@seccomp"
+	notifyDir    = "notify"
+)
+
+// record is state.json. It is written before anything is made that outlives
+// the runtime, so that delete can always find what to take back.
+type record struct {
+	OCIVersion  string            `json:"ociVersion"`
+	ID          string            `json:"id"`
+	PID         int               `json:"pid"`       // of init in the runtime's pid namespace; 0 while creating
+	StartTime   uint64            `json:"startTime"` // of init, in clock ticks since boot: tells it from a reused pid
+	Bundle      string            `json:"bundle"`
+	Rootfs      string            `json:"rootfs"`
+	Created     time.Time         `json:"created"`
+	UID         int               `json:"uid"` // who created it
+	Annotations map[string]string `json:"annotations,omitempty"`
+
+	Cgroup     cgroups.State `json:"cgroup"`
+	HostMount  uint64        `json:"hostMount,omitempty"`  // without a mount namespace: the mount that Rootfs was on before
+	OwnPIDs    bool          `json:"ownPids,omitempty"`    // its pid namespace dies with init
+	Namespaces []string      `json:"namespaces,omitempty"` // own ones, for hooks that run in them
+	Privileged bool          `json:"privileged,omitempty"`
+
+	// Exec are the program's steps after exec.fifo, for start to explain.
+	Exec *ExecSteps `json:"exec,omitempty"`
+}
+
+// State is what `state` and `list` print, and what hooks get on standard
+// input without the fields that are not the specification's.
+type State struct {
+	Version     string               `json:"ociVersion"`
+	ID          string               `json:"id"`
+	PID         int                  `json:"pid"`
+	Status      specs.ContainerState `json:"status"`
+	Bundle      string               `json:"bundle"`
+	Rootfs      string               `json:"rootfs"`
+	Created     time.Time            `json:"created"`
+	Annotations map[string]string    `json:"annotations,omitempty"`
+	Owner       string               `json:"owner"`
+}
+
+// StatusPaused is the state of a frozen container; the specification leaves
+// room for it.
+const StatusPaused specs.ContainerState = "paused"
+
+// NotifyDir is the host's side of the directory with the process's
+// NOTIFY_SOCKET; whoever starts the container makes the socket in it.
+func (c *Container) NotifyDir() string { return c.path(notifyDir) }
+
+func (c *Container) path(name string) string { return filepath.Join(c.dir, name) }
+
+// save replaces state.json.
+func (c *Container) save() error {
+	raw, err := json.Marshal(&c.record)
+	if err != nil {
+		return err
+	}
+	return writeAtomic(c.path(stateFile), raw)
+}
+
+func writeAtomic(path string, raw []byte) error {
+	temp := path + ".new"
+	if err := os.WriteFile(temp, raw, 0o600); err != nil {
+		return fault.From(err, "write", path).In(fault.PhaseState)
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return fault.From(err, "write", path).In(fault.PhaseState)
+	}
+	return nil
+}
+
+// readRecord loads state.json. A directory without one is what a killed
+// runtime left before it had made anything.
+func (c *Container) readRecord() error {
+	raw, err := os.ReadFile(c.path(stateFile))
+	if err != nil {
+		return fault.From(err, "read", c.path(stateFile)).In(fault.PhaseState)
+	}
+	if err := json.Unmarshal(raw, &c.record); err != nil {
+		return &fault.Error{Op: "read", Path: c.path(stateFile), Err: err, Phase: fault.PhaseState,
+			Hint: "the file is damaged; delete --force removes what is known of the container"}
+	}
+	return nil
+}
+
+// lock takes the container's lock and waits for it where block is set. The
+// kernel drops it with the descriptor, so a killed runtime leaves none.
+func (c *Container) lock(block bool) error {
+	if c.held != nil {
+		return nil
+	}
+	f, err := os.Open(c.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errNotExist(c.ID)
+	}
+	if err != nil {
+		return fault.From(err, "open", c.dir).In(fault.PhaseState)
+	}
+	how := unix.LOCK_EX
+	if !block {
+		how |= unix.LOCK_NB
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), how)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return fault.From(err, "lock", c.dir).In(fault.PhaseState)
+	}
+	c.held = f
+	return nil
+}
+
+// Unlock lets others work with the container.
+func (c *Container) Unlock() {
+	if c.held != nil {
+		c.held.Close()
+		c.held = nil
+	}
+}
+
+// status derives the container's state from what is there; nothing that could
+// be out of date is stored.
+func (c *Container) status() specs.ContainerState {
+	switch {
+	case c.record.PID == 0:
+		return specs.StateCreating
+	case !alive(c.record.PID, c.record.StartTime):
+		return specs.StateStopped
+	}
+	if _, err := os.Lstat(c.path(fifoFile)); err == nil {
+		return specs.StateCreated
+	}
+	if frozen, err := cgroups.Open(c.record.Cgroup).Frozen(); err == nil && frozen {
+		return StatusPaused
+	}
+	return specs.StateRunning
+}
+
+// alive tells whether pid is still the process that started at that time and
+// has not ended.
+func alive(pid int, start uint64) bool {
+	got, ended, err := startTime(pid)
+	return err == nil && !ended && got == start
+}
+
+// startTime reads field 22 of /proc/PID/stat, clock ticks after boot, and
+// whether the process has ended (proc_pid_stat(5)).
+func startTime(pid int) (ticks uint64, ended bool, err error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, true, err
+	}
+	return parseStat(raw)
+}
+
+func parseStat(raw []byte) (ticks uint64, ended bool, err error) {
+	// The second field is a name in parentheses that may hold anything.
+	fields := bytes.Fields(raw[bytes.LastIndexByte(raw, ')')+1:])
+	if len(fields) < 20 {
+		return 0, true, fmt.Errorf("stat has %d fields", len(fields))
+	}
+	ticks, err = strconv.ParseUint(string(fields[19]), 10, 64)
+	return ticks, strings.ContainsAny(string(fields[0]), "ZXx"), err
+}
+
+// State describes the container as `state` prints it.
+func (c *Container) State() State {
+	status := c.status()
+	pid := c.record.PID
+	if status == specs.StateStopped {
+		pid = 0
+	}
+	return State{
+		Version: specs.Version, ID: c.ID, PID: pid, Status: status,
+		Bundle: c.record.Bundle, Rootfs: c.record.Rootfs, Created: c.record.Created,
+		Annotations: c.record.Annotations, Owner: userName(c.record.UID),
+	}
+}
+
+// hookState is the state that hooks read (runtime.md#state).
+func (c *Container) hookState(status specs.ContainerState) []byte {
+	raw, err := json.Marshal(specs.State{
+		Version: specs.Version, ID: c.ID, Status: status, Pid: c.record.PID,
+		Bundle: c.record.Bundle, Annotations: c.record.Annotations,
+	})
+	if err != nil {
+		panic(err) // strings and numbers only
+	}
+	return raw
+}
+
+// userName is the name of uid, or "#uid" where it has none.
+func userName(uid int) string {
+	raw, _ := os.ReadFile("/etc/passwd")
+	for line := range strings.Lines(string(raw)) {
+		fields := strings.Split(line, ":")
+		if len(fields) > 2 && fields[2] == strconv.Itoa(uid) {
+			return fields[0]
+		}
+	}
+	return fmt.Sprintf("#%d", uid)
+}

@@ -1,0 +1,10 @@
+// Command berth is an OCI container runtime.
+package main
+
+import (
+	"os"
+
+	"berth/cli"
+)
+
+func main() { os.Exit(cli.Main(os.Args)) }

@@ -1,0 +1,40 @@
+package rootfs
+
+import (
+	"strings"
+
+	"berth/libcontainer/fault"
+)
+
+// planMasks hides and protects paths. They come last, so that what the config
+// mounts is masked too.
+func (p *planner) planMasks() {
+	if p.spec.Linux == nil {
+		return
+	}
+	for i, name := range p.spec.Linux.ReadonlyPaths {
+		p.add(&ReadonlyPath{Base{"readonly", fault.Pointer("/linux/readonlyPaths").Index(i)}, inside(name)})
+	}
+	for i, name := range p.spec.Linux.MaskedPaths {
+		p.add(&Mask{Base{"mask", fault.Pointer("/linux/maskedPaths").Index(i)}, inside(name)})
+	}
+}
+
+func (p *Plan) masks() bool {
+	for _, op := range p.Ops {
+		if _, ok := op.(*Mask); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// likelyDir guesses whether a masked path is a directory. A wrong guess costs
+// a few steps and nothing else.
+func likelyDir(name string) bool {
+	switch name {
+	case "/proc/acpi", "/proc/asound", "/proc/scsi", "/proc/bus", "/proc/fs", "/proc/irq":
+		return true
+	}
+	return strings.HasPrefix(name, "/sys/")
+}

@@ -1,0 +1,389 @@
+package rootfs
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/fault"
+)
+
+// entry is one mount of the config while it is planned.
+type entry struct {
+	specs.Mount
+	field  fault.Pointer
+	target string
+	flags  Flags
+}
+
+// option points at option i of the entry, or at the entry where i is -1.
+func (e *entry) option(i int) fault.Pointer { return optionField(e.field, i) }
+
+func optionField(field fault.Pointer, i int) fault.Pointer {
+	if i < 0 {
+		return field
+	}
+	return field.At("options").Index(i)
+}
+
+func (p *planner) planMounts() {
+	for i, m := range p.spec.Mounts {
+		p.planMount(m, fault.Pointer("/mounts").Index(i))
+	}
+	for _, m := range p.opt.Extra {
+		p.planMount(m.Mount, m.Field)
+	}
+}
+
+func (p *planner) planMount(m specs.Mount, field fault.Pointer) {
+	e := &entry{Mount: m, field: field, target: inside(m.Destination), flags: ParseOptions(m.Options)}
+	// Some managers say it with the type only.
+	if m.Type == "bind" || m.Type == "rbind" {
+		e.flags.Bind, e.flags.Recursive = true, e.flags.Recursive || m.Type == "rbind"
+	}
+	if !p.checkTarget(e) || !p.checkKernel(e) {
+		return
+	}
+	switch {
+	case e.flags.Remount:
+		p.add(&Remount{Base{"remount", field}, m.Type, m.Source, e.target, e.flags})
+	case e.flags.Bind:
+		p.planBind(e)
+	case m.Type == "cgroup" || m.Type == "cgroup2":
+		p.planCgroup(e)
+	case m.Type == "" || m.Type == "none":
+		p.complain(field, "mount", e.target, "neither a file system type nor bind", `add the option "bind" or a type`)
+	default:
+		p.planFilesystem(e)
+	}
+}
+
+func (p *planner) checkTarget(e *entry) bool {
+	switch {
+	case e.Destination == "":
+		p.complain(e.field.At("destination"), "mount", e.Source, "a destination is required", "")
+	case strings.IndexByte(e.Destination+e.Source, 0) >= 0:
+		p.complain(e.field, "mount", e.target, "a path has a zero byte", "")
+	case e.target == "/":
+		p.complain(e.field.At("destination"), "mount", "/", "a mount on / would hide the root file system", "set /root/path to it")
+	default:
+		return p.checkProc(e)
+	}
+	return false
+}
+
+// lxcfs shows these files of procfs as the container's own.
+var lxcfs = [...]string{
+	"/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo", "/proc/slabinfo",
+	"/proc/stat", "/proc/swaps", "/proc/uptime",
+	"/proc/sys/crypto/fips_enabled", "/proc/sys/kernel/ns_last_pid",
+}
+
+// checkProc keeps /proc a procfs, which security modules and masks are set
+// through (CVE-2019-16884); the exceptions are those of runc.
+func (p *planner) checkProc(e *entry) bool {
+	switch {
+	case e.target == "/proc":
+		if e.Type == "proc" || e.flags.Bind || e.flags.Remount {
+			return true // a bind is checked in the container
+		}
+		p.complain(e.field, "mount", e.target, "only a file system of type proc may be mounted here", "")
+		return false
+	case strings.HasPrefix(e.target, "/proc/") && !e.flags.Remount && !slices.Contains(lxcfs[:], e.target):
+		p.complain(e.field.At("destination"), "mount", e.target, "a mount inside /proc is not allowed",
+			"only the files that lxcfs provides may be replaced, such as /proc/meminfo")
+		return false
+	}
+	return true
+}
+
+// checkKernel complains about what only mount_setattr(2) can do.
+func (p *planner) checkKernel(e *entry) bool {
+	f, ok := e.flags, true
+	if e.tree() && !f.Rec.empty() && !p.m.can(f.Rec) {
+		p.complain(e.option(f.RecAt), "mount", e.target, "recursive mount attributes need Linux "+p.m.needs(f.Rec), "")
+		ok = false
+	}
+	if f.IDMap != IDMapNone && !p.m.setattr {
+		p.complain(e.option(f.IDMapAt), "mount", e.target, "an id-mapped mount needs Linux 5.12", "")
+		ok = false
+	}
+	return ok
+}
+
+// tree tells whether there can be mounts below the entry's own.
+func (e *entry) tree() bool { return e.flags.Bind || e.flags.Remount }
+
+// can tells whether mount_setattr(2) does a on this kernel.
+func (m machine) can(a Attr) bool {
+	return m.setattr && (m.nosymfollow || (a.Set|a.Clear)&unix.MOUNT_ATTR_NOSYMFOLLOW == 0)
+}
+
+func (m machine) needs(a Attr) string {
+	if (a.Set|a.Clear)&unix.MOUNT_ATTR_NOSYMFOLLOW != 0 {
+		return "5.14"
+	}
+	return "5.12"
+}
+
+func (p *planner) planBind(e *entry) {
+	if e.Source == "" {
+		p.complain(e.field.At("source"), "bind", e.target, "a bind mount needs a source", "")
+		return
+	}
+	if e.flags.CopyUp {
+		p.complain(e.option(e.flags.CopyUpAt), "bind", e.target, "tmpcopyup is for a tmpfs", "")
+		return
+	}
+	id, ok := p.planIDMap(e)
+	if !ok {
+		return
+	}
+	b := &Bind{
+		Base: Base{"bind", e.field}, Source: p.inBundle(e.Source), Target: e.target, Flags: e.flags,
+		procfs: e.target == "/proc",
+	}
+	if id != nil {
+		b.UIDMappings, b.GIDMappings = id.UID, id.GID
+	}
+	b.source = p.source(Source{
+		Path: b.Source, Recursive: e.flags.Recursive, IDMap: id, Field: e.field.At("source"), Op: "bind",
+		Attr: e.flags.Attr, Rec: e.flags.Rec,
+	})
+	p.add(b)
+}
+
+// source adds a clone of a host mount. What the kernel cannot change before
+// the mount is attached is left to the walker.
+func (p *planner) source(s Source) int {
+	s.walker, s.base = !p.m.privileged, p.m.base
+	if s.walker || !p.m.can(s.Attr) {
+		s.Attr = Attr{}
+	}
+	if s.walker || !p.m.setattr {
+		s.Rec, s.base = Attr{}, 0
+	}
+	p.sources = append(p.sources, s)
+	return len(p.sources) - 1
+}
+
+// planIDMap decides the mapping of an id-mapped mount (config.md, "idmap").
+func (p *planner) planIDMap(e *entry) (*IDMap, bool) {
+	own := len(e.UIDMappings) > 0
+	if own != (len(e.GIDMappings) > 0) {
+		p.complain(e.field, "idmap", e.target, "uidMappings and gidMappings belong together", "")
+		return nil, false
+	}
+	if e.flags.IDMap == IDMapNone && !own {
+		return nil, true
+	}
+	if !p.m.privileged {
+		p.complain(e.option(e.flags.IDMapAt), "idmap", e.target, "an id-mapped mount needs CAP_SYS_ADMIN on the host", "")
+		return nil, false
+	}
+	if !p.m.setattr {
+		p.complain(e.field.At("uidMappings"), "idmap", e.target, "an id-mapped mount needs Linux 5.12", "")
+		return nil, false
+	}
+	id := &IDMap{UID: e.UIDMappings, GID: e.GIDMappings, Recursive: e.flags.IDMap == IDMapRecursive}
+	if !own {
+		id.UID, id.GID, id.Userns = p.opt.UIDMappings, p.opt.GIDMappings, p.usernsPath()
+	}
+	if len(id.UID) == 0 && id.Userns == "" {
+		p.complain(e.option(e.flags.IDMapAt), "idmap", e.target, "there is no mapping for it",
+			"give the mount uidMappings and gidMappings, or the container a user namespace")
+		return nil, false
+	}
+	return id, true
+}
+
+func (p *planner) usernsPath() string {
+	if p.spec.Linux == nil {
+		return ""
+	}
+	for _, n := range p.spec.Linux.Namespaces {
+		if n.Type == specs.UserNamespace {
+			return n.Path
+		}
+	}
+	return ""
+}
+
+// The kernel's limits: of one string of fsconfig(2), and of mount(2)'s data.
+const (
+	paramMax = 255
+	dataMax  = 4095
+)
+
+func (p *planner) planFilesystem(e *entry) {
+	if e.flags.IDMap != IDMapNone || len(e.UIDMappings)+len(e.GIDMappings) > 0 {
+		p.complain(e.option(e.flags.IDMapAt), "idmap", e.target, "only a bind mount can be id-mapped", "")
+		return
+	}
+	m := &Mount{
+		Base: Base{"mount", e.field}, Type: e.Type, Source: e.Source, Target: e.target,
+		Flags: e.flags, source: -1,
+	}
+	// A tree of one mount: recursive attributes are its own.
+	m.Flags.Attr = m.Flags.Attr.with(m.Flags.Rec.Set, m.Flags.Rec.Clear)
+	m.Flags.Rec = Attr{}
+	m.late = m.Flags.Attr.Set&unix.MOUNT_ATTR_RDONLY != 0 && (m.Type == "tmpfs" || m.Target == "/dev")
+	m.Flags.Params = p.params(e, m.Type)
+	m.classic = p.classic(m)
+	if m.classic && len(joinParams(m.Flags.Params)) > dataMax {
+		p.complain(e.field.At("options"), "mount", e.target, "the options are longer than "+strconv.Itoa(dataMax)+" bytes", "")
+		return
+	}
+	if e.flags.CopyUp && !p.planCopyUp(e, m) {
+		return
+	}
+	p.add(m)
+}
+
+// params splits a list of parameters in one option, and overlayfs's layers,
+// which each have the length limit of their own.
+func (p *planner) params(e *entry, fstype string) []Param {
+	var out []Param
+	for _, q := range e.flags.Params {
+		if q.Key == "lowerdir" && fstype == "overlay" && p.m.lowerdir && len(q.Value) > paramMax {
+			out = append(out, lowerdirs(q)...)
+			continue
+		}
+		out = append(out, splitParam(q)...)
+	}
+	return out
+}
+
+// splitParam takes "size=1m,mode=700" apart, as mount(2) would. A list that
+// quotes or escapes a comma is left to the file system.
+func splitParam(q Param) []Param {
+	s := q.String()
+	if !strings.Contains(s, ",") || strings.ContainsAny(s, `"\`) {
+		return []Param{q}
+	}
+	var out []Param
+	for _, one := range strings.Split(s, ",") {
+		out = append(out, param(one, q.At))
+	}
+	return out
+}
+
+// lowerdirs is "a:b::c" as lowerdir+=a, lowerdir+=b, datadir+=c; "\:" is a
+// colon of the name (Documentation/filesystems/overlayfs.rst).
+func lowerdirs(q Param) []Param {
+	var out []Param
+	var name strings.Builder
+	key := "lowerdir+"
+	flush := func() {
+		if name.Len() > 0 {
+			out = append(out, Param{Key: key, Value: name.String(), HasValue: true, At: q.At})
+			name.Reset()
+		} else {
+			key = "datadir+"
+		}
+	}
+	for i := 0; i < len(q.Value); i++ {
+		switch c := q.Value[i]; {
+		case c == '\\' && i+1 < len(q.Value):
+			i++
+			name.WriteByte(q.Value[i])
+		case c == ':':
+			flush()
+		default:
+			name.WriteByte(c)
+		}
+	}
+	flush()
+	return out
+}
+
+// classic tells whether only mount(2) can do it: fsconfig(2) has no word for
+// "silent" and "iversion", and limits the length of a value.
+func (p *planner) classic(m *Mount) bool {
+	if m.Flags.SB&(unix.MS_SILENT|unix.MS_I_VERSION) != 0 || len(m.Source) > paramMax {
+		return true
+	}
+	if !p.m.nosymfollow && m.Flags.Attr.Set&unix.MOUNT_ATTR_NOSYMFOLLOW != 0 {
+		return true
+	}
+	return slices.ContainsFunc(m.Flags.Params, func(q Param) bool {
+		return len(q.Value) > paramMax || len(q.Key) > paramMax
+	})
+}
+
+func joinParams(params []Param) string {
+	parts := make([]string, len(params))
+	for i, q := range params {
+		parts[i] = q.String()
+	}
+	return strings.Join(parts, ",")
+}
+
+// planCopyUp lets the runtime make the tmpfs, because the copy is made with
+// its rights and from the host.
+func (p *planner) planCopyUp(e *entry, m *Mount) bool {
+	at := e.option(e.flags.CopyUpAt)
+	switch {
+	case m.Type != "tmpfs":
+		p.complain(at, "tmpcopyup", e.target, "tmpcopyup is for a tmpfs, not for "+m.Type, "")
+		return false
+	case m.classic:
+		p.complain(e.field.At("options"), "tmpcopyup", e.target, "an option is too long for a tmpfs with tmpcopyup", "")
+		return false
+	case !p.m.privileged:
+		p.complain(at, "tmpcopyup", e.target, "tmpcopyup needs CAP_SYS_ADMIN on the host", "leave tmpcopyup out, or run as root")
+		return false
+	}
+	attrs := m.Flags.Attr.Set
+	if m.late {
+		attrs &^= unix.MOUNT_ATTR_RDONLY
+	}
+	m.source = len(p.sources)
+	p.sources = append(p.sources, Source{
+		Path: m.Target, Field: e.field, Op: "tmpcopyup",
+		CopyUp: &CopyUp{
+			Root: p.Root, Target: m.Target, Attrs: attrs, Name: m.Source,
+			Params: append(superParams(m.Flags.SB), p.hostIDs(m.Flags.Params)...),
+		},
+	})
+	return true
+}
+
+func superParams(bits uint64) []Param {
+	var out []Param
+	for _, name := range superNames(bits) {
+		out = append(out, Param{Key: name, At: -1})
+	}
+	return out
+}
+
+// hostIDs translates uid= and gid= into ids of the host, where the container
+// has a user namespace but the runtime makes the tmpfs.
+func (p *planner) hostIDs(params []Param) []Param {
+	out := slices.Clone(params)
+	for i, q := range out {
+		switch q.Key {
+		case "uid":
+			out[i].Value = hostID(q.Value, p.opt.UIDMappings)
+		case "gid":
+			out[i].Value = hostID(q.Value, p.opt.GIDMappings)
+		}
+	}
+	return out
+}
+
+func hostID(value string, mappings []specs.LinuxIDMapping) string {
+	id, err := strconv.ParseUint(value, 10, 32)
+	if err != nil {
+		return value
+	}
+	for _, m := range mappings {
+		if id >= uint64(m.ContainerID) && id < uint64(m.ContainerID)+uint64(m.Size) {
+			return strconv.FormatUint(id-uint64(m.ContainerID)+uint64(m.HostID), 10)
+		}
+	}
+	return value
+}

@@ -1,0 +1,41 @@
+package rootfs
+
+import (
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"berth/libcontainer/fault"
+)
+
+// Source is something of the host that the runtime opens and hands over: the
+// clone of a mount, or a new tmpfs with a copy of what it covers.
+type Source struct {
+	Path      string // on the host, absolute
+	Recursive bool   // with what is mounted below it
+	Attr, Rec Attr   // of the mount; of the whole tree
+	IDMap     *IDMap
+	CopyUp    *CopyUp // a tmpfs instead of a clone
+
+	Field fault.Pointer // the config.json entry that asked for it
+	Op    string        // for messages
+
+	base   uint64 // propagation of the whole tree, MS_*; 0: as it is
+	walker bool   // opened by the walker, not by the runtime
+	alone  bool   // the mount itself is private, whatever base is
+}
+
+// IDMap is the mapping of an id-mapped mount: ContainerID is the id in the
+// file system, HostID the one that the mount shows.
+type IDMap struct {
+	UID, GID  []specs.LinuxIDMapping
+	Userns    string // or the user namespace at this path
+	Recursive bool
+}
+
+// CopyUp is a tmpfs that starts with a copy of the directory it covers.
+type CopyUp struct {
+	Root   string // of the container, on the host
+	Target string // the directory inside Root
+	Params []Param
+	Attrs  uint64 // MOUNT_ATTR_*
+	Name   string // the source that mountinfo shows
+}
