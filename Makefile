@@ -49,10 +49,11 @@ walker-fuzz: ## random programs through the walker, built with the sanitizers
 test: ## everything: set-up, check, root tests, scripts, validation suite, arm64
 	@tests/summary $(MAKE) test-all
 
-# The suite runs alone: some of its programs race with the container they started, and load makes them lose.
+# One package at a time: root tests look at the mounts and cgroups of the whole machine. The suite comes last and alone,
+# because some of its programs race with the container they started, and load makes them lose.
 .PHONY: test-all
 test-all: setup bin/berth lint lint-c walker-fuzz cross-arm64
-	$(GO_TEST) -count=1 -v $$(go list ./... | grep -v /validation$$)
+	$(GO_TEST) -count=1 -p 1 -v $$(go list ./... | grep -v /validation$$)
 	$(GO_TEST) -count=1 -v ./tests/validation
 
 validation: bin/berth ## only runtime-tools' validation suite, what differs from the list

@@ -68,6 +68,8 @@ func writeHint(file string, errno syscall.Errno) string {
 		return deniedHint(file)
 	case errno == unix.EROFS:
 		return "the cgroup file system is mounted read-only"
+	case strings.HasPrefix(file, "devices.") && errno == unix.EINVAL:
+		return "the group has groups below it, so its default for devices cannot change any more; remove them"
 	case strings.HasPrefix(file, "memory."):
 		return memoryHint(errno)
 	case strings.HasPrefix(file, "cpu."):

@@ -67,6 +67,7 @@ func TestHints(t *testing.T) {
 		{"write", dir + "rdma.max", unix.EINVAL, "no such device"},
 		{"write", dir + "net_prio.ifpriomap", unix.ENODEV, "interface"},
 		{"write", dir + "devices.allow", unix.EPERM, "denies"},
+		{"write", dir + "devices.deny", unix.EINVAL, "groups below"},
 		{"write", dir + "pids.max", unix.EINVAL, ""},
 		{"write", dir + "cgroup.freeze", unix.ENOENT, "gone"},
 

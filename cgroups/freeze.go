@@ -175,28 +175,51 @@ func (g *Group) Kill() error {
 	return g.killEach()
 }
 
-// killRounds bounds killEach where the group cannot be frozen.
-const killRounds = 50
+// How often killEach looks for processes, and how often before it stops them
+// from forking.
+const (
+	killRounds   = 100
+	gentleRounds = 5
+)
 
-// killEach kills by pid. Between listing and killing, a freeze keeps the list
-// true; where freezing fails the list is gone through until it is empty.
+// killEach kills by pid until nobody is left who has not been killed. A
+// process with a pending SIGKILL cannot fork any more, so the list is
+// complete when it brings nobody new; where something forks faster than it is
+// listed, a freeze holds it.
 func (g *Group) killEach() error {
-	for range killRounds {
+	killed := map[int]bool{}
+	for round := range killRounds {
+		if round >= gentleRounds {
+			_ = g.Freeze(true)
+		}
 		pids, err := g.Procs()
-		if err != nil || len(pids) == 0 {
+		if err != nil {
 			return err
 		}
-		stopped := g.Freeze(true) == nil
-		if stopped {
-			pids, err = g.Procs()
-		}
+		fresh := len(killed)
 		for _, pid := range pids {
-			_ = unix.Kill(pid, unix.SIGKILL) // ESRCH: it has gone by itself
+			if !killed[pid] {
+				_ = unix.Kill(pid, unix.SIGKILL) // ESRCH: it has gone by itself
+				killed[pid] = true
+			}
 		}
-		if thaw := g.Freeze(false); stopped && err == nil {
-			return thaw
+		if len(killed) == fresh {
+			break
 		}
-		time.Sleep(time.Millisecond)
+	}
+	if len(killed) == 0 {
+		return nil
+	}
+	return g.thaw()
+}
+
+// thaw lets go what was frozen; a group without a freezer holds nothing.
+func (g *Group) thaw() error {
+	if _, ok := g.freezer(); !ok {
+		return nil
+	}
+	if err := g.Freeze(false); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
+		return err
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func (g *Group) makeGroup(d Dir) error {
 			return err
 		}
 	}
-	if d.V2 && len(d.Controllers) > 0 {
+	if len(d.Enable) > 0 {
 		return enable(d)
 	}
 	return nil
@@ -193,18 +193,28 @@ func enable(d Dir) error {
 	if err != nil {
 		return failed("read", d.Path+"/cgroup.controllers", err)
 	}
-	if containsAll(strings.Fields(has), d.Controllers) {
+	if containsAll(strings.Fields(has), d.Enable) {
 		return nil
 	}
 	for _, dir := range ancestors(d.Path, d.Mountpoint) {
-		if writeFile(dir, subtreeFile, "+"+strings.Join(d.Controllers, " +")) == nil {
-			continue
-		}
-		for _, c := range d.Controllers {
-			_ = writeFile(dir, subtreeFile, "+"+c)
-		}
+		enableIn(dir, d.Enable)
 	}
 	return nil
+}
+
+// enableIn hands controllers down from one group, all at once if the kernel
+// takes them so. A write that changes nothing would still cost the lock that
+// all forks wait for.
+func enableIn(dir string, controllers []string) {
+	if has, err := readFile(dir, subtreeFile); err == nil && containsAll(strings.Fields(has), controllers) {
+		return
+	}
+	if writeFile(dir, subtreeFile, "+"+strings.Join(controllers, " +")) == nil {
+		return
+	}
+	for _, c := range controllers {
+		_ = writeFile(dir, subtreeFile, "+"+c)
+	}
 }
 
 func containsAll(have, want []string) bool {

@@ -492,3 +492,48 @@ func killEachV2(t *testing.T, facts host.Facts) {
 		}
 	}
 }
+
+func TestKillCatchesWhatForks(t *testing.T) {
+	g := create(t, testPlan(t, needRoot(t), ""))
+	cmd := exec.Command("sh", "-c", "read go; while :; do sleep 100 & sleep 0.001; done")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	if err := g.Add(cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = stdin.Write([]byte("\n"))
+	time.Sleep(20 * time.Millisecond)
+	if err := g.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if err := g.Delete(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAllOfPathIsMade(t *testing.T) {
+	facts := needRoot(t)
+	p, complaints := NewPlan(&specs.Spec{Linux: &specs.Linux{CgroupsPath: testGroup(t) + "/a/b"}}, "id", facts, Options{})
+	if len(complaints) > 0 {
+		t.Fatal(complaints)
+	}
+	g, err := Create(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Undo(); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range p.Dirs {
+		if _, err := os.Stat(d.Mountpoint + filepath.Dir(testGroup(t))); err == nil {
+			t.Errorf("left behind in %s", d.Mountpoint)
+		}
+	}
+}

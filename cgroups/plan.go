@@ -59,6 +59,10 @@ type Dir struct {
 	// cpuset without CPUs or nodes refuses every process (cgroups(7),
 	// Documentation/admin-guide/cgroup-v1/cpusets.rst).
 	Inherit []string `json:"inherit,omitempty"`
+	// Enable are the controllers that the v2 groups above have to hand down:
+	// all of them where v2 is all there is, because managers read their
+	// numbers; on a hybrid machine those that a limit asks for.
+	Enable []string `json:"enable,omitempty"`
 }
 
 // Has tells whether the group's hierarchy has the controller.
@@ -123,6 +127,7 @@ func NewPlan(spec *specs.Spec, id string, facts host.Facts, opt Options) (*Plan,
 	p.Resources, complaints = PlanResources(linux.Resources, p.State(), facts)
 	complaints = append(complaints, p.planDevices(linux, facts)...)
 	p.inherit()
+	p.enable()
 	return p, complaints
 }
 
@@ -165,6 +170,32 @@ func (p *Plan) inherit() {
 	}
 }
 
+// enable decides on the controllers that the v2 group needs from above.
+func (p *Plan) enable() {
+	for i := range p.Dirs {
+		d := &p.Dirs[i]
+		switch {
+		case !d.V2:
+		case p.Born():
+			d.Enable = d.Controllers
+		default:
+			d.Enable = usedControllers(*d, slices.Concat(p.Writes, p.Late))
+		}
+	}
+}
+
+// usedControllers are those of d that a write is for.
+func usedControllers(d Dir, writes []Write) []string {
+	var out []string
+	for _, w := range writes {
+		controller, _, _ := strings.Cut(w.File, ".")
+		if w.Dir == d.Path && d.Has(controller) && !slices.Contains(out, controller) {
+			out = append(out, controller)
+		}
+	}
+	return out
+}
+
 // Lines prints the plan, one action a line in the order in which it happens,
 // with the config entry that asked for it:
 //
@@ -181,8 +212,8 @@ func (p *Plan) Lines() []string {
 		if len(d.Inherit) > 0 {
 			out = append(out, "inherit "+dir+" "+strings.Join(d.Inherit, " "))
 		}
-		if d.V2 && len(d.Controllers) > 0 {
-			out = append(out, "enable "+dir+" "+strings.Join(d.Controllers, " "))
+		if len(d.Enable) > 0 {
+			out = append(out, "enable "+dir+" "+strings.Join(d.Enable, " "))
 		}
 	}
 	out = appendWrites(out, p.Writes)

@@ -184,7 +184,20 @@ write /sys/fs/cgroup/pids/x/pids.max 9   # /linux/resources/pids/limit
 			`{"cgroupsPath":"/x","resources":{"devices":[{"allow":true,"access":"rwm"}]}}`,
 			`mkdir /sys/fs/cgroup/devices/x
 mkdir /sys/fs/cgroup/unified/x
+write /sys/fs/cgroup/devices/x/devices.allow a   # /linux/resources/devices/0
+join /sys/fs/cgroup/devices/x
+join /sys/fs/cgroup/unified/x
+`,
+		},
+		{
+			"hybrid: v2 controllers are asked for where a limit needs them",
+			host.Facts{Cgroup: host.Cgroup{V1: []host.V1Hierarchy{hier("devices", "/")}, V2: "/sys/fs/cgroup/unified", V2Root: "/", V2Self: "/", V2Controllers: []string{"misc", "hugetlb"}}},
+			`{"cgroupsPath":"/x","resources":{"devices":[{"allow":true,"access":"rwm"}],"unified":{"hugetlb.2MB.max":"0","cgroup.max.depth":"3"}}}`,
+			`mkdir /sys/fs/cgroup/devices/x
+mkdir /sys/fs/cgroup/unified/x
 enable /sys/fs/cgroup/unified/x hugetlb
+write /sys/fs/cgroup/unified/x/cgroup.max.depth 3   # /linux/resources/unified/cgroup.max.depth
+write /sys/fs/cgroup/unified/x/hugetlb.2MB.max 0   # /linux/resources/unified/hugetlb.2MB.max
 write /sys/fs/cgroup/devices/x/devices.allow a   # /linux/resources/devices/0
 join /sys/fs/cgroup/devices/x
 join /sys/fs/cgroup/unified/x

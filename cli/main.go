@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
@@ -27,9 +26,6 @@ var (
 // a foreground container's process, or 1 with the error written to the log and
 // to standard error.
 func Main(args []string) int {
-	// A command lives for milliseconds: collecting garbage costs more than it
-	// frees.
-	debug.SetGCPercent(-1)
 	r := &runner{log: &log{}}
 	err := r.app().Run(args)
 	var status exitStatus

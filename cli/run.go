@@ -32,7 +32,10 @@ func (r *runner) run(c *cli.Context) error {
 	opt.Detach = c.Bool("detach")
 	opt.Reap = !opt.Detach
 	opt.NoSubreaper = c.Bool("no-subreaper")
-	signals := supervise.NewSignals()
+	signals, err := supervise.NewSignals()
+	if err != nil {
+		return err
+	}
 	defer signals.Stop()
 	container, process, err := libcontainer.Create(opt)
 	if err != nil {

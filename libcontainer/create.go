@@ -272,7 +272,11 @@ func (c *creation) abandon() error {
 	if c.child != nil {
 		c.kill()
 	}
-	err := c.Container.takeBack()
+	var err error
+	if c.group != nil {
+		err = c.group.Undo()
+	}
+	err = errors.Join(err, c.Container.takeBack())
 	if c.hooked {
 		err = errors.Join(err, c.runHooks(c.plan.Hooks, "poststop", specs.StateStopped))
 	}

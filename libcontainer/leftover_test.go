@@ -67,6 +67,9 @@ func testBundle(t *testing.T, change func(*specs.Spec)) string {
 	if change != nil {
 		change(spec)
 	}
+	if spec.Hostname == ownedRoot {
+		chownTree(t, filepath.Join(dir, "rootfs"), 100000)
+	}
 	raw, err := json.Marshal(spec)
 	if err != nil {
 		t.Fatal(err)
@@ -75,6 +78,22 @@ func testBundle(t *testing.T, change func(*specs.Spec)) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// ownedRoot as a hostname asks for a root that the container's own root owns.
+const ownedRoot = "owned"
+
+func chownTree(t *testing.T, root string, id int) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, id, id)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func testOptions(root, dir, id string) CreateOptions {
@@ -90,7 +109,8 @@ type machine struct {
 	mounts, groups, children []string
 }
 
-func look(t *testing.T, id string) machine {
+// look is what there is of container id, whose bundle is in dir, now.
+func look(t *testing.T, dir, id string) machine {
 	t.Helper()
 	var m machine
 	raw, err := os.ReadFile("/proc/self/mountinfo")
@@ -98,7 +118,9 @@ func look(t *testing.T, id string) machine {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(raw)) {
-		m.mounts = append(m.mounts, line)
+		if strings.Contains(line, dir) {
+			m.mounts = append(m.mounts, line)
+		}
 	}
 	m.groups, _ = filepath.Glob("/sys/fs/cgroup/*/" + id)
 	more, _ := filepath.Glob("/sys/fs/cgroup/" + id)
@@ -120,9 +142,10 @@ func childrenOf(t *testing.T) []string {
 		}
 		name := string(raw[strings.IndexByte(string(raw), '('):])
 		fields := strings.Fields(name[strings.LastIndexByte(name, ')')+1:])
-		cmd, _ := os.ReadFile(filepath.Dir(path) + "/cmdline")
-		if fields[1] == strconv.Itoa(os.Getpid()) || strings.HasPrefix(string(cmd), "berth\x00init") {
-			out = append(out, fields[0]+" "+strings.ReplaceAll(string(cmd), "\x00", " "))
+		exe, _ := os.Readlink(filepath.Dir(path) + "/exe")
+		ours := filepath.Base(exe) == filepath.Base(os.Args[0]) && filepath.Dir(path) != "/proc/"+strconv.Itoa(os.Getpid())
+		if ours || fields[1] == strconv.Itoa(os.Getpid()) {
+			out = append(out, filepath.Dir(path)+" "+name)
 		}
 	}
 	return out
@@ -152,6 +175,7 @@ func configurations() map[string]func(*specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 			s.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: 100000, Size: 65536}}
 			s.Linux.GIDMappings = s.Linux.UIDMappings
+			s.Hostname = ownedRoot
 		},
 		"host mounts": func(s *specs.Spec) {
 			s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
@@ -176,11 +200,15 @@ func TestEveryStepFails(t *testing.T) {
 	for name, change := range configurations() {
 		t.Run(name, func(t *testing.T) {
 			dir, root := testBundle(t, change), t.TempDir()
-			before := look(t, "leftover")
+			before := look(t, dir, "leftover")
 			tried := 0
 			for at := 0; ; at++ {
 				steps := 0
-				for _, broken := range []nsenter.Step{fails, ends} {
+				broken := []nsenter.Step{fails, ends}
+				if name != "default" {
+					broken = broken[at%2 : at%2+1]
+				}
+				for _, broken := range broken {
 					opt := testOptions(root, dir, "leftover")
 					opt.test.program = func(p *nsenter.Program) {
 						steps = lastBeforeReady(p)
@@ -190,19 +218,17 @@ func TestEveryStepFails(t *testing.T) {
 						}
 					}
 					c, p, err := Create(opt)
-					if err == nil {
-						p.Pidfd.Close()
+					if err == nil { // the step stands on a branch that was not taken
 						if err := c.Delete(true); err != nil {
 							t.Fatal(err)
 						}
 						c.Unlock()
+						p.Pidfd.Close()
+						unix.Wait4(p.PID, nil, 0, nil)
+					} else {
+						tried++
 					}
-					if err == nil && at < steps && reached(broken, at) {
-						// The step stands on a branch that was not taken.
-						continue
-					}
-					tried++
-					if diff := before.diff(look(t, "leftover")); diff != "" {
+					if diff := before.diff(look(t, dir, "leftover")); diff != "" {
 						t.Fatalf("step %d: %v\n%s", at, err, diff)
 					}
 				}
@@ -217,8 +243,6 @@ func TestEveryStepFails(t *testing.T) {
 		})
 	}
 }
-
-func reached(nsenter.Step, int) bool { return true }
 
 // lastBeforeReady is how many steps come before init waits for start.
 func lastBeforeReady(p *nsenter.Program) int {
@@ -256,7 +280,7 @@ func TestRuntimeKilled(t *testing.T) {
 	for name, change := range configurations() {
 		t.Run(name, func(t *testing.T) {
 			dir, root := testBundle(t, change), t.TempDir()
-			before := look(t, "killed")
+			before := look(t, dir, "killed")
 			for at := 1; ; at++ {
 				cmd := exec.Command("/proc/self/exe")
 				cmd.Env = append(os.Environ(), "TEST_KILL_AT="+strconv.Itoa(at), "TEST_ROOT="+root, "TEST_BUNDLE="+dir)
@@ -266,10 +290,10 @@ func TestRuntimeKilled(t *testing.T) {
 					t.Fatalf("message %d: %v", at, err)
 				}
 				deadline := time.Now().Add(5 * time.Second)
-				for before.diff(look(t, "killed")) != "" && time.Now().Before(deadline) {
+				for before.diff(look(t, dir, "killed")) != "" && time.Now().Before(deadline) {
 					time.Sleep(5 * time.Millisecond)
 				}
-				if diff := before.diff(look(t, "killed")); diff != "" {
+				if diff := before.diff(look(t, dir, "killed")); diff != "" {
 					t.Fatalf("message %d:\n%s", at, diff)
 				}
 				if left, _ := os.ReadDir(root); len(left) > 0 {

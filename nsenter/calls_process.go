@@ -62,6 +62,14 @@ func (b *Builder) IoprioSet(value uint32) *Step {
 	return b.Append(unix.SYS_IOPRIO_SET, Const(1, "IOPRIO_WHO_PROCESS"), Num(0), Hex(uint64(value)))
 }
 
+// Prlimit sets a resource limit of the process itself (prlimit64(2)).
+func (b *Builder) Prlimit(resource int, name string, soft, hard uint64) *Step {
+	raw := binary.NativeEndian.AppendUint64(nil, soft)
+	raw = binary.NativeEndian.AppendUint64(raw, hard)
+	return b.Append(unix.SYS_PRLIMIT64, Num(0), Const(uint64(resource), name),
+		b.Bytes(raw, fmt.Sprintf("{rlim_cur=%d, rlim_max=%d}", soft, hard)), Null())
+}
+
 // Setgroups sets the supplementary groups.
 func (b *Builder) Setgroups(gids []uint32) *Step {
 	if len(gids) == 0 {

@@ -66,7 +66,7 @@ func copyToMemory() (*os.File, error) {
 		return nil, fault.From(err, "memfd_create", "berth")
 	}
 	f := os.NewFile(uintptr(fd), "berth")
-	if _, err := io.Copy(f, self); err == nil {
+	if _, err = io.Copy(f, self); err == nil {
 		err = seal(f)
 	}
 	if err != nil {

@@ -314,7 +314,7 @@ func sealed(name string, content []byte) (*os.File, error) {
 		return nil, fault.From(err, "memfd_create", name)
 	}
 	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.Write(content); err == nil {
+	if _, err = f.Write(content); err == nil {
 		err = seal(f)
 	}
 	if err != nil {

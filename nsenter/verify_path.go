@@ -59,7 +59,7 @@ func pathsOf(s *Step) (paths []pathArg, known bool) {
 		return nil, true
 	case unix.SYS_EXECVE, Find: // the process's own program, at the end
 		return nil, true
-	case unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_WRITE, unix.SYS_SETHOSTNAME,
+	case Store, unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_WRITE, unix.SYS_SETHOSTNAME,
 		unix.SYS_SETDOMAINNAME, unix.SYS_KEYCTL, unix.SYS_PRCTL:
 		return nil, true
 	}
@@ -129,7 +129,8 @@ func (at pathArg) holds(s *Step, st *state) bool {
 	case s.Call == unix.SYS_OPENAT && st.reg[dir] == handed:
 		return single(path) // a directory of the host
 	}
-	return st.reg[dir] == procTrusted && below(path)
+	// One that is not checked yet is complained about by registers.
+	return st.reg[dir]&^(procTrusted|procUnsure) == 0 && below(path)
 }
 
 // holdsHere is for calls without a directory descriptor: they start from the

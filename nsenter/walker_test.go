@@ -287,6 +287,9 @@ func TestSealedExecutable(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer exe.Close()
+		if seals, err := unix.FcntlInt(exe.Fd(), unix.F_GET_SEALS, 0); !mount && seals&unix.F_SEAL_WRITE == 0 {
+			t.Errorf("seals %#x, %v", seals, err)
+		}
 		null := int(open(t, "/dev/null", unix.O_RDWR).Fd())
 		c, err := Start(Config{Exe: exe, Stdio: [3]int{null, null, null}})
 		if err != nil {

@@ -1,6 +1,8 @@
 package rootfs
 
 import (
+	"strconv"
+
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
@@ -40,10 +42,10 @@ func (p *Plan) CompileMounts(b *nsenter.Builder, sources []nsenter.Reg) Regs {
 	c.at("/root/path", "prepare the root file system", p.Root)
 	b.Append(unix.SYS_UMASK, nsenter.Octal(0)) // modes are what they are said to be
 	c.isolate()
+	c.openSources(sources)
 	c.trustedProc()
 	c.maskSources()
 	c.hostPlaces()
-	c.openSources(sources)
 	c.attachRoot()
 	for _, op := range p.Ops {
 		if !afterHooks(op) {
@@ -107,16 +109,21 @@ const procRootInode = 1
 func (c *compiler) trustedProc() {
 	c.at("/linux/namespaces", "open a procfs", "/proc")
 	fs := c.b.Fsopen("proc")
+	done := c.b.Label()
 	if !c.mayLackRights() {
 		c.b.FsconfigCreate(fs)
 		c.r.Proc = c.b.Fsmount(fs, procAttrs)
+		c.park(c.r.Proc, done)
+		c.b.Place(done)
 		c.b.Close(fs)
 		return
 	}
-	host, done := c.b.Label(), c.b.Label()
+	host := c.b.Label()
 	c.b.FsconfigCreate(fs).Accepts(unix.EPERM).Else(host)
 	c.r.Proc = c.b.Fsmount(fs, procAttrs)
-	c.b.Last().Accepts(unix.EPERM).Else(host).Then(done)
+	c.b.Last().Accepts(unix.EPERM).Else(host)
+	c.park(c.r.Proc, done)
+	c.b.Last().Then(done)
 	c.b.Place(host)
 	c.b.OpenHost("/proc", unix.O_PATH|unix.O_DIRECTORY)
 	c.b.Into(c.r.Proc)
@@ -124,6 +131,26 @@ func (c *compiler) trustedProc() {
 	c.b.Place(done)
 	c.b.Close(fs)
 }
+
+// park attaches a mount of our own where the root comes to be mounted over it,
+// and goes to done where that cannot be. The mount then goes with the old root,
+// which saves the RCU grace period (0.2 ms) that the kernel waits for when the
+// last descriptor of a mount that is nowhere attached is closed; and before
+// Linux 6.15 only an attached mount can be cloned.
+//
+// No link may be on the way there: it could lead to "/", and what is over "/"
+// keeps DetachHere from the old root.
+func (c *compiler) park(r nsenter.Reg, done *nsenter.Label) {
+	if !c.parks() {
+		return
+	}
+	place := c.b.OpenHostPlain(c.plan.Root, unix.O_PATH|unix.O_DIRECTORY)
+	c.b.Last().Accepts(unix.ELOOP, unix.EACCES).Else(done)
+	c.b.MoveMount(r, place)
+	c.b.Close(place)
+}
+
+func (c *compiler) parks() bool { return c.m.mountNS && c.plan.Root != "/" }
 
 // mayLackRights tells whether the walker is not root of the host.
 func (c *compiler) mayLackRights() bool { return c.m.userNS || c.m.nested || !c.m.privileged }
@@ -133,15 +160,18 @@ func (c *compiler) hostPlaces() {
 	if !c.m.mountNS || !c.m.noPivot {
 		return
 	}
-	open := func(path string) nsenter.Reg {
-		c.at("/root/path", "open", path)
-		return c.b.OpenHost(path, unix.O_PATH|unix.O_DIRECTORY)
-	}
-	c.r.hostRoot, c.r.hostProc, c.r.hostSys = open("/"), open("/proc"), open("/sys")
+	const flags = unix.O_PATH | unix.O_DIRECTORY
+	c.at("/root/path", "open", "/")
+	c.r.hostRoot = c.b.OpenHost("/", flags)
+	c.at("/root/path", "open", "/proc")
+	c.r.hostProc = c.b.OpenHost("/proc", flags)
+	c.b.Check(c.r.hostProc, nsenter.Identity{Type: unix.S_IFDIR, Magic: unix.PROC_SUPER_MAGIC})
+	c.at("/root/path", "open", "/sys")
+	c.r.hostSys = c.b.OpenHost("/sys", flags)
 }
 
-// openSources takes the runtime's descriptors and opens the others. It comes
-// before the root is attached, which may cover the host's "/".
+// openSources takes the runtime's descriptors and opens the others, the root
+// last. It comes before anything covers a path of the host.
 func (c *compiler) openSources(given []nsenter.Reg) {
 	c.sources = make([]nsenter.Reg, len(c.plan.sources))
 	for i, s := range c.plan.sources {
@@ -208,15 +238,22 @@ func (c *compiler) finish() {
 // --- attributes and propagation, on every kernel
 
 // spare is the descriptor number that a mount gets for mount(2), which takes
-// nothing but paths.
-const spare = 1000
+// nothing but paths. No register may have it, and the usual limit is 1024.
+func (p *Plan) spare() int { return max(1000, len(p.sources)+200) }
+
+// reopen gives r that number and returns its name in the trusted procfs.
+func (c *compiler) reopen(r nsenter.Reg) string {
+	n := c.plan.spare()
+	c.b.Dup3(r, n)
+	return "self/fd/" + strconv.Itoa(n)
+}
 
 // classic calls mount(2) on what r refers to, by its name in the trusted
 // procfs.
 func (c *compiler) classic(r nsenter.Reg, source, fstype string, flags uint64, data string) *nsenter.Step {
-	c.b.Dup3(r, spare)
+	name := c.reopen(r)
 	c.b.Fchdir(c.r.Proc)
-	return c.b.Mount(source, "self/fd/1000", fstype, flags, data)
+	return c.b.Mount(source, name, fstype, flags, data)
 }
 
 // setattr changes attributes of mount r, which is attached. Without
@@ -239,7 +276,7 @@ func (c *compiler) setattr(r nsenter.Reg, all bool, a Attr, had uint64) {
 	locked, done := c.b.Label(), c.b.Label()
 	step.Accepts(unix.EPERM).Else(locked).Then(done)
 	c.b.Place(locked)
-	c.b.Mount("", "self/fd/1000", "", flags|unix.MS_NOSUID|unix.MS_NODEV, "")
+	c.classic(r, "", "", flags|unix.MS_NOSUID|unix.MS_NODEV, "")
 	c.b.Place(done)
 }
 

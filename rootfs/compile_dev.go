@@ -77,8 +77,7 @@ func (*Console) compile(c *compiler) {
 	c.b.Check(path, nsenter.Identity{
 		Type: unix.S_IFCHR, Rdev: unix.Mkdev(5, 2), Magic: unix.DEVPTS_SUPER_MAGIC, Inode: ptmxInode,
 	})
-	c.b.Dup3(path, spare)
-	ptmx := c.b.ProcOpen(c.r.Proc, "self/fd/1000", unix.O_RDWR|unix.O_NOCTTY)
+	ptmx := c.b.ProcOpen(c.r.Proc, c.reopen(path), unix.O_RDWR|unix.O_NOCTTY)
 	c.b.Close(path)
 
 	c.at(field, "open a terminal", "/dev/pts/ptmx")

@@ -21,6 +21,9 @@ func (c *compiler) maskSources() {
 	c.b.FsconfigCreate(fs)
 	c.empty = c.b.Fsmount(fs, unix.MOUNT_ATTR_RDONLY|procAttrs)
 	c.b.Close(fs)
+	done := c.b.Label()
+	c.park(c.empty, done)
+	c.b.Place(done)
 }
 
 func (r *ReadonlyPath) compile(c *compiler) {
@@ -115,7 +118,8 @@ func (v cover) clone(what nsenter.Reg) *nsenter.Step {
 }
 
 // cloneEmpty clones the empty directory. Before Linux 6.15 only an attached
-// mount can be cloned, so that there the first directory gets the mount itself.
+// mount can be cloned: where it is not parked, the first masked directory gets
+// the mount itself.
 func (v cover) cloneEmpty(virgin *nsenter.Label) {
 	step := v.clone(v.empty)
 	if !v.m.cloneDetached {

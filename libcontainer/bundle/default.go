@@ -57,7 +57,6 @@ func defaultProcess() *specs.Process {
 			Bounding:  caps(),
 			Effective: caps(),
 			Permitted: caps(),
-			Ambient:   caps(),
 		},
 		Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: 1024, Soft: 1024}},
 		NoNewPrivileges: true,

@@ -15,9 +15,8 @@ type Facts struct {
 	LastCap    int    // /proc/sys/kernel/cap_last_cap
 	UserNS     bool   // the runtime is not in the initial user namespace
 
-	Namespaces  []string // the kinds that this kernel has, named as in /proc/self/ns: "mnt", "net", "time" …
-	Filesystems []string // from /proc/filesystems, in its order
-	Cgroup      Cgroup
+	Namespaces []string // the kinds that this kernel has, named as in /proc/self/ns: "mnt", "net", "time" …
+	Cgroup     Cgroup
 
 	Stdio [3]Stdio // what the runtime's descriptors 0, 1 and 2 are
 

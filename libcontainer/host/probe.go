@@ -11,26 +11,20 @@ import (
 // Probe gathers the facts about this machine and this process. It only reads.
 func Probe() Facts {
 	f := Facts{
-		Kernel:      kernelVersion(),
-		EUID:        os.Geteuid(),
-		EGID:        os.Getegid(),
-		Caps:        effectiveCaps(),
-		LastCap:     lastCap(),
-		UserNS:      inUserNamespace(),
-		Namespaces:  namespaceKinds(),
-		Filesystems: parseFilesystems(read("/proc/filesystems")),
-		Cgroup:      probeCgroup(),
-		Seccomp:     unix.Access("/proc/sys/kernel/seccomp", unix.F_OK) == nil,
+		Kernel:     kernelVersion(),
+		EUID:       os.Geteuid(),
+		EGID:       os.Getegid(),
+		Caps:       effectiveCaps(),
+		LastCap:    lastCap(),
+		UserNS:     inUserNamespace(),
+		Namespaces: namespaceKinds(),
+		Cgroup:     probeCgroup(),
+		Seccomp:    unix.Access("/proc/sys/kernel/seccomp", unix.F_OK) == nil,
 	}
 	for fd := range f.Stdio {
 		f.Stdio[fd] = probeStdio(fd)
 	}
 	return f
-}
-
-func read(path string) string {
-	b, _ := os.ReadFile(path)
-	return string(b)
 }
 
 func kernelVersion() Version {
@@ -63,7 +57,8 @@ func effectiveCaps() uint64 {
 }
 
 func lastCap() int {
-	n, err := strconv.Atoi(strings.TrimSpace(read("/proc/sys/kernel/cap_last_cap")))
+	text, _ := slurp("/proc/sys/kernel/cap_last_cap")
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil {
 		return unix.CAP_LAST_CAP
 	}
@@ -88,17 +83,6 @@ func namespaceKinds() []string {
 		}
 	}
 	return kinds
-}
-
-// parseFilesystems reads /proc/filesystems: "nodev\tproc" or "\text4" a line.
-func parseFilesystems(s string) []string {
-	var names []string
-	for line := range strings.Lines(s) {
-		if i := strings.IndexByte(line, '\t'); i >= 0 {
-			names = append(names, strings.TrimSpace(line[i:]))
-		}
-	}
-	return names
 }
 
 func probeStdio(fd int) Stdio {

@@ -84,6 +84,7 @@ func (p *Plan) CompileFinish(b *nsenter.Builder, root, console nsenter.Reg) nsen
 	p.reopenNull(b, root)
 	p.chownStdio(b)
 	p.attributes(b)
+	p.limits(b, byProcess)
 	p.dropBounding(b)
 	p.becomeUser(b, root)
 	origin(b, "/process/args/0", opFind, p.program())
@@ -151,6 +152,16 @@ func (p *Plan) attributes(b *nsenter.Builder) {
 	if p.noNewPrivs {
 		origin(b, "/process/noNewPrivileges", "no_new_privs", "")
 		b.Prctl(unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS", nsenter.Num(1))
+	}
+}
+
+// limits are those that the process sets itself at this point.
+func (p *Plan) limits(b *nsenter.Builder, now setter) {
+	for _, r := range p.rlimits {
+		if r.by == now {
+			origin(b, r.field, "prlimit", r.String())
+			b.Prlimit(r.resource, r.name, r.soft, r.hard)
+		}
 	}
 }
 
@@ -272,6 +283,7 @@ func (p *Plan) CompileExec(b *nsenter.Builder, exec nsenter.Reg) {
 	if p.seccomp != nil && p.Filter == nil {
 		panic("process: linux.seccomp was not compiled")
 	}
+	p.limits(b, atLast)
 	if p.cloexec {
 		origin(b, "", "close_range", "")
 		b.CloexecFrom(3 + p.preserve)

@@ -33,12 +33,7 @@ func lastOfEach(env []string) []string {
 	return out
 }
 
-// hasVariable tells whether the list of NAME=VALUE has the variable.
-func hasVariable(env []string, name string) bool {
-	_, ok := variable(env, name)
-	return ok
-}
-
+// variable is the last value of the variable in a list of NAME=VALUE.
 func variable(env []string, name string) (string, bool) {
 	for i := len(env) - 1; i >= 0; i-- {
 		if value, ok := strings.CutPrefix(env[i], name+"="); ok {
@@ -122,14 +117,17 @@ func (p *Plan) ExplainFind(errno unix.Errno) *fault.Error {
 }
 
 func (p *Plan) findHint(errno unix.Errno) string {
-	bare := !strings.Contains(p.program(), "/")
+	if strings.Contains(p.program(), "/") {
+		return hint(opFind, errno)
+	}
+	list, ok := variable(p.env, "PATH")
 	switch {
-	case bare && errno == unix.EACCES:
+	case errno == unix.EACCES:
 		return "there is one, but user " + p.userText() + " may not execute it"
-	case bare && !hasVariable(p.env, "PATH"):
+	case !ok:
 		return "process.env has no PATH, so " + defaultPath + " was searched"
 	}
-	return hint(opFind, errno)
+	return "in process.env PATH is " + strconv.Quote(list)
 }
 
 // ExplainExec is the error where execve(2) itself failed.

@@ -16,6 +16,30 @@ type rlimit struct {
 	resource   int
 	soft, hard uint64
 	field      fault.Pointer
+	by         setter
+}
+
+// setter says who sets a resource limit, and when.
+type setter int
+
+const (
+	byRuntime setter = iota // Outside: only the runtime can raise a hard limit
+	byProcess               // before the process becomes its user
+	atLast                  // right before execve
+)
+
+// setterOf decides who sets a limit. Another user's limits, even lower ones,
+// are for CAP_SYS_RESOURCE only, so without it the process sets its own while
+// it may. A limit on descriptors that the walker itself would feel comes last.
+func setterOf(f host.Facts, resource int, soft uint64) setter {
+	const walkerNeeds = 256
+	switch {
+	case resource == unix.RLIMIT_NOFILE && soft < walkerNeeds:
+		return atLast
+	case f.Caps>>unix.CAP_SYS_RESOURCE&1 == 1:
+		return byRuntime
+	}
+	return byProcess
 }
 
 func (r rlimit) String() string { return r.name + " " + limit(r.soft) + ":" + limit(r.hard) }
@@ -27,11 +51,11 @@ func limit(n uint64) string {
 	return strconv.FormatUint(n, 10)
 }
 
-func planRlimits(list []specs.POSIXRlimit) []rlimit {
+func planRlimits(f host.Facts, list []specs.POSIXRlimit) []rlimit {
 	out := make([]rlimit, 0, len(list))
 	for i, l := range list {
 		if n := resource(l.Type); n >= 0 {
-			out = append(out, rlimit{l.Type, n, l.Soft, l.Hard, fault.Pointer("/process/rlimits").Index(i)})
+			out = append(out, rlimit{l.Type, n, l.Soft, l.Hard, fault.Pointer("/process/rlimits").Index(i), setterOf(f, n, l.Soft)})
 		}
 	}
 	return out

@@ -12,9 +12,8 @@ import (
 )
 
 // Outside does to process pid what needs the runtime's rights: resource
-// limits, OOM score, scheduler and I/O priority. The process must be waiting,
-// with all descriptors open that it will need: a low RLIMIT_NOFILE holds from
-// here on. Errors carry their entry.
+// limits, OOM score, scheduler and I/O priority. The process must be waiting.
+// Errors carry their entry.
 func (p *Plan) Outside(pid int) error {
 	for _, step := range []func(int) error{p.setRlimits, p.setOOMScore, p.setScheduler, p.setIOPriority} {
 		if err := step(pid); err != nil {
@@ -26,6 +25,9 @@ func (p *Plan) Outside(pid int) error {
 
 func (p *Plan) setRlimits(pid int) error {
 	for _, r := range p.rlimits {
+		if r.by != byRuntime {
+			continue
+		}
 		err := unix.Prlimit(pid, r.resource, &unix.Rlimit{Cur: r.soft, Max: r.hard}, nil)
 		if err != nil {
 			return outsideError(err, "prlimit", r.String(), r.field)

@@ -113,6 +113,9 @@ func never(t *testing.T, lines []string, parts ...string) {
 	}
 }
 
+// rlimitStep is how the program's text names prlimit64(2).
+var rlimitStep = nsenter.Call(unix.SYS_PRLIMIT64).String()
+
 func TestSteps(t *testing.T) {
 	const (
 		find = `r5 = FIND(["/usr/local/sbin/sh", "/usr/local/bin/sh", "/usr/sbin/sh", "/usr/bin/sh", "/sbin/sh", "/bin/sh"], 6)  # /process/args/0`
@@ -332,6 +335,25 @@ func TestSteps(t *testing.T) {
 			},
 		},
 		{name: "a path is not searched", config: `{"process": {"env": ["PATH=/a"], "args": ["./prog"]}}`, want: []string{`r5 = FIND(["./prog"], 1)  # /process/args/0`}},
+		{
+			name:   "limits that the runtime sets",
+			config: `{"process": {"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1024}, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]}}`,
+			never:  []string{"RLIMIT"},
+		},
+		{
+			name:   "limits that a runtime without CAP_SYS_RESOURCE leaves to the process",
+			config: `{"process": {"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 2048}]}}`,
+			facts:  func(f *host.Facts) { f.Caps &^= 1 << unix.CAP_SYS_RESOURCE },
+			want: []string{
+				rlimitStep + `(0, RLIMIT_NOFILE, {rlim_cur=1024, rlim_max=2048}, NULL)  # /process/rlimits/0`,
+				`setresuid(0, 0, 0)  # /process/user/uid`,
+			},
+		},
+		{
+			name:   "a limit that the walker would feel",
+			config: `{"process": {"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 3, "hard": 2048}]}}`,
+			want:   []string{find, rlimitStep + `(0, RLIMIT_NOFILE, {rlim_cur=3, rlim_max=2048}, NULL)  # /process/rlimits/0`, run},
+		},
 		{
 			name:   "what a rootless runtime leaves to the process",
 			config: `{"process": {"oomScoreAdj": 100, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 3}}}`,
@@ -563,7 +585,7 @@ func TestExplain(t *testing.T) {
 		errno            unix.Errno
 		want             string
 	}{
-		{opFind, "x", "PATH=/bin", unix.ENOENT, `exec: "x": executable file not found in $PATH (config.json /process/args/0)`},
+		{opFind, "x", "PATH=/bin", unix.ENOENT, `exec: "x": executable file not found in $PATH (config.json /process/args/0); in process.env PATH is "/bin"`},
 		{opFind, "x", "PATH=/bin", unix.EACCES, `exec: "x": executable file not found in $PATH (config.json /process/args/0); there is one, but user 0:0 umask 022 may not execute it`},
 		{opFind, "x", "A=", unix.ENOENT, `exec: "x": executable file not found in $PATH (config.json /process/args/0); process.env has no PATH, so ` + defaultPath + ` was searched`},
 		{opFind, "/x", "", unix.ENOENT, `exec: "/x": stat /x: no such file or directory (config.json /process/args/0)`},

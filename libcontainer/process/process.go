@@ -115,7 +115,7 @@ func (m *planner) process(p *Plan, c *specs.Process) {
 	p.setgroups = m.groups(c.User)
 	p.caps = m.capabilities(c.Capabilities)
 	p.noNewPrivs = c.NoNewPrivileges
-	p.rlimits = planRlimits(c.Rlimits)
+	p.rlimits = planRlimits(m.facts, c.Rlimits)
 	p.oomScore = c.OOMScoreAdj
 	p.scheduler, p.schedText = planScheduler(c.Scheduler)
 	p.ioprio = planIOPriority(c.IOPriority)

@@ -3,6 +3,7 @@ package process
 import (
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -94,7 +95,7 @@ func statusField(status, name string) string {
 }
 
 // execute runs the plan of spec in root and returns what it printed.
-func execute(t *testing.T, root string, spec *specs.Spec, opt Options) (string, error) {
+func execute(t *testing.T, root string, spec *specs.Spec, opt Options, extra ...func(*nsenter.Builder)) (string, error) {
 	t.Helper()
 	p, _, complaints := NewPlan(spec, realFacts(t), opt)
 	if err := complaints.Err(); err != nil {
@@ -120,9 +121,12 @@ func execute(t *testing.T, root string, spec *specs.Spec, opt Options) (string, 
 	p.CompileSetup(b, proc)
 	b.Fchdir(r)
 	b.ChrootHere()
-	exec := p.CompileFinish(b, r, 0)
+	for _, f := range extra {
+		f(b)
+	}
+	found := p.CompileFinish(b, r, 0)
 	b.Sync(nsenter.SyncReady)
-	p.CompileExec(b, exec)
+	p.CompileExec(b, found)
 	return walk(t, p, b)
 }
 
@@ -270,6 +274,13 @@ func TestRunShows(t *testing.T) {
 		{"rlimit", "ulimit -n; ulimit -H -n", func(s *specs.Spec) {
 			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 100, Hard: 200}}
 		}, "100\n200"},
+		{"rlimit of a user", "ulimit -n; ulimit -H -n", func(s *specs.Spec) {
+			s.Process.User.UID = 1000
+			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1000, Hard: 1000}}
+		}, "1000\n1000"},
+		{"nearly no descriptors", "ulimit -n", func(s *specs.Spec) {
+			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 20, Hard: 20}}
+		}, "20"},
 		{"oom score", "cat /proc/self/oom_score_adj", func(s *specs.Spec) { s.Process.OOMScoreAdj = ptr(7) }, "7"},
 		{"nice", "set -- $(cat /proc/self/stat); echo ${19}", func(s *specs.Spec) {
 			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedBatch, Nice: 5}
@@ -311,3 +322,160 @@ func TestRunShows(t *testing.T) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// A directory that only the user may enter, as with NFS's root squashing: root
+// is made to need permissions like everybody else.
+func TestRunCwdOfTheUser(t *testing.T) {
+	needRoot(t)
+	root := makeRoot(t)
+	home := filepath.Join(root, "home")
+	if err := os.Mkdir(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(home, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(home, 1000, 1000); err != nil {
+		t.Fatal(err)
+	}
+	weaken := func(b *nsenter.Builder) {
+		all := realFacts(t).Caps &^ (1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH)
+		b.Capset(all, all, 0)
+	}
+	for _, cwd := range []string{"/home", "/home/sub"} {
+		spec := base("pwd")
+		spec.Process.Cwd = cwd
+		spec.Process.User = specs.User{UID: 1000, GID: 1000}
+		spec.Process.Capabilities = capsOf("CAP_KILL")
+		if out, err := execute(t, root, spec, Options{ID: "t"}, weaken); err != nil || strings.TrimSpace(out) != cwd {
+			t.Errorf("as the owner: %q, %v", out, err)
+		}
+		spec.Process.User.UID = 1001
+		_, err := execute(t, root, spec, Options{ID: "t"}, weaken)
+		if err == nil || !strings.Contains(err.Error(), "neither root nor the user may enter the directory") {
+			t.Errorf("as somebody else: %v", err)
+		}
+	}
+}
+
+func TestRunFails(t *testing.T) {
+	needRoot(t)
+	root := makeRoot(t)
+	if err := os.WriteFile(filepath.Join(root, "bin/plain"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "bin/private"), []byte("x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "bin/noexec"), []byte("\x00\x01"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "bin/script"), []byte("#!/no/such\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	args := func(a ...string) func(*specs.Spec) { return func(s *specs.Spec) { s.Process.Args = a } }
+	tests := []struct {
+		name  string
+		edit  func(*specs.Spec)
+		want  string
+		field fault.Pointer
+	}{
+		{"not in PATH", args("nothing"), `exec: "nothing": executable file not found in $PATH`, "/process/args/0"},
+		{"not executable in PATH", args("plain"), `exec: "plain": executable file not found in $PATH`, "/process/args/0"},
+		{"no such file", args("/nothing"), `exec: "/nothing": stat /nothing: no such file or directory`, "/process/args/0"},
+		{"not executable", args("/bin/plain"), `exec: "/bin/plain": permission denied`, "/process/args/0"},
+		{"not executable by the user", func(s *specs.Spec) {
+			s.Process.Args, s.Process.User.UID = []string{"/bin/private"}, 1000
+		}, `exec: "/bin/private": permission denied`, "/process/args/0"},
+		{"directory", args("/bin"), `exec: "/bin": is a directory`, "/process/args/0"},
+		{"no program", args("/bin/noexec"), `exec /bin/noexec: exec format error`, "/process/args/0"},
+		{"no interpreter", args("/bin/script"), `exec /bin/script: no such file or directory`, "/process/args/0"},
+		{"no such directory", func(s *specs.Spec) { s.Process.Cwd = "/none" }, "chdir /none: no such file or directory", "/process/cwd"},
+		{"a descriptor as directory", func(s *specs.Spec) { s.Process.Cwd = "/proc/self/fd/0" }, "chdir /proc/self/fd/0: too many levels of symbolic links", "/process/cwd"},
+		{"a magic link as directory", func(s *specs.Spec) { s.Process.Cwd = "/proc/self/cwd" }, "chdir /proc/self/cwd: too many levels of symbolic links", "/process/cwd"},
+		{"no such parameter", func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"kernel.nonsense": "1"} }, "sysctl kernel.nonsense=1: no such file or directory", "/linux/sysctl/kernel.nonsense"},
+		{"too high a limit", func(s *specs.Spec) {
+			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NICE", Soft: 2, Hard: 1}}
+		}, "prlimit RLIMIT_NICE 2:1: invalid argument", "/process/rlimits/0"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			spec := base("busybox")
+			tt.edit(spec)
+			_, err := execute(t, root, spec, Options{ID: "t"})
+			fe, ok := err.(*fault.Error)
+			if !ok || !strings.HasPrefix(fe.Error(), tt.want) || fe.Field != tt.field || fe.Phase == "" || fe.Hint == "" && fe.Op != "chdir" {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// No descriptor that the walker has open leads to a working directory
+// (CVE-2024-21626).
+func TestRunNoCwdByDescriptor(t *testing.T) {
+	needRoot(t)
+	root := makeRoot(t)
+	for fd := range 41 {
+		spec := base("pwd")
+		spec.Process.Cwd = "/proc/self/fd/" + strconv.Itoa(fd)
+		if out, err := execute(t, root, spec, Options{ID: "t"}); err == nil {
+			t.Errorf("descriptor %d: %s", fd, out)
+		}
+	}
+}
+
+// A container gets the limits that the runtime was started with, not those
+// that Go raises for itself.
+func TestRunLimitOfDescriptors(t *testing.T) {
+	needRoot(t)
+	shell := exec.Command("sh", "-c", "ulimit -S -n 512; exec \"$0\" -test.run='^TestRunInheritedLimit$' -test.v", os.Args[0])
+	shell.Env = append(os.Environ(), "INHERITED_LIMIT=512")
+	if out, err := shell.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestRunInheritedLimit") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestRunInheritedLimit(t *testing.T) {
+	want := os.Getenv("INHERITED_LIMIT")
+	if want == "" {
+		t.Skip("[parent] is run by TestRunLimitOfDescriptors")
+	}
+	out, err := execute(t, makeRoot(t), base("sh", "-c", "ulimit -S -n"), Options{ID: "t"})
+	if err != nil || strings.TrimSpace(out) != want {
+		t.Errorf("%q, %v, want %s", out, err, want)
+	}
+}
+
+func TestHome(t *testing.T) {
+	dir := t.TempDir()
+	if got := Home(dir, 0); got != "/" {
+		t.Errorf("without passwd: %s", got)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	passwd := filepath.Join(dir, "etc/passwd")
+	if err := os.Symlink("/etc/real", passwd); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "etc/real"), []byte("u:x:4242:1::/inside:\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := Home(dir, 4242); got != "/inside" {
+		t.Errorf("by a link that stays inside: %s", got)
+	}
+	if got := Home(dir, 0); got != "/" {
+		t.Errorf("the host's passwd was read: %s", got)
+	}
+	os.Remove(passwd)
+	if err := unix.Mkfifo(passwd, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := Home(dir, 0); got != "/" {
+		t.Errorf("a FIFO: %s", got)
+	}
+	if got := Home(filepath.Join(dir, "none"), 0); got != "/" {
+		t.Errorf("no root file system: %s", got)
+	}
+}

@@ -45,22 +45,15 @@ func (o Options) detached() error {
 	return o.Notify.WaitReady(o.Process)
 }
 
-// pass forwards what has been collected so far.
+// pass forwards what had been collected.
 func (o Options) pass() {
-	for {
-		select {
-		case sig := <-o.Signals.forward:
-			o.Process.deliver(sig)
-		default:
-			return
-		}
+	for _, sig := range o.Signals.late {
+		o.Process.deliver(sig)
 	}
 }
 
 func (o Options) close() {
 	o.TTY.Close()
 	o.Notify.Close()
-	if o.Signals != nil {
-		o.Signals.Stop()
-	}
+	o.Signals.Stop()
 }

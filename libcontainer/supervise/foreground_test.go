@@ -195,7 +195,7 @@ func TestForegroundReaps(t *testing.T) {
 }
 
 func TestForegroundNotAChild(t *testing.T) {
-	s := NewSignals()
+	s := collecting(t)
 	_, err := Foreground(Options{Signals: s, Process: Process{Pid: os.Getppid()}})
 	want := "wait for process " + strconv.Itoa(os.Getppid()) + ": no child processes; the process is no child of the runtime; something else has waited for it"
 	if err == nil || err.Error() != want || !errors.Is(err, unix.ECHILD) {
@@ -204,7 +204,7 @@ func TestForegroundNotAChild(t *testing.T) {
 }
 
 func TestForegroundDetach(t *testing.T) {
-	code, err := Foreground(Options{Detach: true, Signals: NewSignals(), Process: Process{Pid: os.Getpid()}})
+	code, err := Foreground(Options{Detach: true, Signals: collecting(t), Process: Process{Pid: os.Getpid()}})
 	if code != 0 || err != nil {
 		t.Errorf("%d, %v", code, err)
 	}

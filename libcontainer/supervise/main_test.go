@@ -41,7 +41,10 @@ func runHelper(name string) int {
 // helperForeground is a small runtime: it starts its arguments with `sh -c` as
 // init and supervises that, with HELPER_TTY on a terminal of its own.
 func helperForeground() int {
-	signals := NewSignals()
+	signals, err := NewSignals()
+	if err != nil {
+		panic(err)
+	}
 	fmt.Println("collecting")
 	if os.Getenv("HELPER_WAIT") != "" {
 		_, _ = io.ReadFull(os.Stdin, make([]byte, 1))

@@ -1,65 +1,88 @@
 package supervise
 
+// #cgo CFLAGS: -Wall -Wextra -Werror -O2
+// #include "signals.h"
+import "C"
+
 import (
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
 )
 
-// backlog is how many signals may wait before init exists. Standard signals
-// coalesce in the kernel, but not in this channel.
-const backlog = 256
-
 // Signals collects the signals of a foreground runtime, from NewSignals on.
 // What arrives before there is an init to forward to waits for it.
 type Signals struct {
-	forward chan os.Signal
-	child   chan os.Signal // one pending is enough: reap takes all
-	resize  chan os.Signal // likewise
+	set  uint64   // bit n-1: signal n is collected
+	read *os.File // a byte for each signal; nil once stopped
+	fill int      // the pipe's other end
+	late []unix.Signal
 }
 
 // NewSignals begins to collect. From now on a signal no longer ends the
-// runtime; call Stop where the runtime gives up before Foreground.
-func NewSignals() *Signals {
-	s := &Signals{
-		forward: make(chan os.Signal, backlog),
-		child:   make(chan os.Signal, 1),
-		resize:  make(chan os.Signal, 1),
+// runtime; call Stop where the runtime gives up before Foreground. Only one
+// can collect at a time.
+func NewSignals() (*Signals, error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, fail(err, "pipe", "for signals")
 	}
-	signal.Notify(s.child, unix.SIGCHLD)
-	signal.Notify(s.resize, unix.SIGWINCH)
-	signal.Notify(s.forward, collected()...)
-	return s
+	s := &Signals{set: collected(), read: os.NewFile(uintptr(fds[0]), "signals"), fill: fds[1]}
+	if errno := C.signals_collect(C.int(fds[1]), C.uint64_t(s.set)); errno != 0 {
+		s.Stop()
+		return nil, fail(unix.Errno(errno), "sigaction", "")
+	}
+	return s, nil
 }
 
-// Stop gives every signal its default action back.
+// Stop gives every signal its former action back; what has been collected and
+// not forwarded is left for pass.
 func (s *Signals) Stop() {
-	signal.Stop(s.forward)
-	signal.Stop(s.child)
-	signal.Stop(s.resize)
+	if s == nil || s.read == nil {
+		return
+	}
+	C.signals_restore(C.uint64_t(s.set))
+	var buffer [256]byte
+	n, _ := read(int(s.read.Fd()), buffer[:])
+	for _, number := range buffer[:max(n, 0)] {
+		s.late = append(s.late, unix.Signal(number))
+	}
+	s.read.Close()
+	s.read = nil
+	unix.Close(s.fill)
 }
 
-// collected lists what goes to the forward channel.
-func collected() []os.Signal {
-	list := make([]os.Signal, 0, 64)
-	for sig := unix.Signal(1); sig <= 64; sig++ {
-		// Notify would undo nohup(1).
+// next waits for a signal.
+func (s *Signals) next() (unix.Signal, error) {
+	var number [1]byte
+	_, err := s.read.Read(number[:])
+	return unix.Signal(number[0]), err
+}
+
+// collected is the set of what is collected.
+func collected() (set uint64) {
+	for sig := unix.Signal(1); sig <= C.SIGNALS; sig++ {
+		// A handler would undo nohup(1).
 		if collects(sig) && !signal.Ignored(sig) {
-			list = append(list, sig)
+			set |= 1 << (sig - 1)
 		}
 	}
-	return list
+	return set
 }
 
 func collects(sig unix.Signal) bool {
 	switch sig {
-	case unix.SIGCHLD, unix.SIGWINCH: // have channels of their own
+	case unix.SIGKILL, unix.SIGSTOP: // nobody can
+		return false
+	case unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS, unix.SIGPROF:
+		// Faults of the runtime itself, and the Go runtime's own.
+		return false
+	case 32, 33, 34: // the C library's threads use them
 		return false
 	case unix.SIGURG: // the Go runtime preempts goroutines with it
 		return false
@@ -75,10 +98,10 @@ func collects(sig unix.Signal) bool {
 // forwards tells whether a collected signal is init's. SIGPIPE is collected so
 // that a reader of our output that goes away does not end us with the terminal
 // still in raw mode, but it is about our output, not init's.
-func forwards(sig os.Signal) bool { return sig != unix.SIGPIPE }
+func forwards(sig unix.Signal) bool { return sig != unix.SIGPIPE }
 
 // ends tells whether a user who sends sig wants the runtime itself to end.
-func ends(sig os.Signal) bool {
+func ends(sig unix.Signal) bool {
 	return sig == unix.SIGINT || sig == unix.SIGTERM || sig == unix.SIGHUP || sig == unix.SIGQUIT
 }
 
@@ -118,11 +141,13 @@ func (s *Signals) Wait(p Process, resize func()) (ExitStatus, error) {
 		if ended || err != nil {
 			return status, err
 		}
-		select {
-		case <-s.child:
-		case <-s.resize:
+		switch sig, err := s.next(); {
+		case err != nil:
+			return status, fail(err, "read", "signals")
+		case sig == unix.SIGCHLD:
+		case sig == unix.SIGWINCH:
 			resize()
-		case sig := <-s.forward:
+		default:
 			p.deliver(sig)
 		}
 	}
@@ -130,24 +155,33 @@ func (s *Signals) Wait(p Process, resize func()) (ExitStatus, error) {
 
 // deliver forwards one collected signal. That it cannot be delivered (a user
 // namespace, a security module) is no reason to stop supervising.
-func (p Process) deliver(sig os.Signal) {
-	if number, ok := sig.(syscall.Signal); ok && forwards(sig) {
-		_ = p.Signal(number)
+func (p Process) deliver(sig unix.Signal) {
+	if forwards(sig) && sig != unix.SIGCHLD && sig != unix.SIGWINCH {
+		_ = p.Signal(sig)
 	}
 }
 
 // ended waits for done, or for a signal by which the user tells that the
 // runtime should wait no longer.
 func (s *Signals) ended(done <-chan struct{}) bool {
-	for {
-		select {
-		case <-done:
-			return true
-		case sig := <-s.forward:
+	enough := make(chan struct{})
+	go func() {
+		for {
+			sig, err := s.next()
+			if err != nil {
+				return
+			}
 			if ends(sig) {
-				return false
+				close(enough)
+				return
 			}
 		}
+	}()
+	select {
+	case <-done:
+		return true
+	case <-enough:
+		return false
 	}
 }
 

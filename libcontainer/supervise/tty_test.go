@@ -218,7 +218,18 @@ func TestTTYReaderGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	soon(t, "writing to nobody", func() { _, _ = slave.WriteString(strings.Repeat("x", 200000)) })
-	soon(t, "the end", func() { tty.finish(&Signals{}); tty.Close() })
+	soon(t, "the end", func() { tty.finish(collecting(t)); tty.Close() })
+}
+
+// collecting is NewSignals for a test.
+func collecting(t *testing.T) *Signals {
+	t.Helper()
+	s, err := NewSignals()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	return s
 }
 
 // Whoever reads the output may stop reading; a signal ends the waiting.
@@ -235,9 +246,9 @@ func TestTTYReaderStuck(t *testing.T) {
 	}
 	go func() { _, _ = slave.WriteString(strings.Repeat("x", 200000)) }()
 	eventually(t, "the pipe is full", func() bool { return pollOut(int(stdout.Fd())) == 0 })
-	signals := &Signals{forward: make(chan os.Signal, 2)}
-	signals.forward <- unix.SIGUSR1 // is no wish to end
-	signals.forward <- unix.SIGTERM
+	signals := collecting(t)
+	_, _ = write(signals.fill, []byte{byte(unix.SIGUSR1)}) // is no wish to end
+	_, _ = write(signals.fill, []byte{byte(unix.SIGTERM)})
 	soon(t, "the end", func() { tty.finish(signals); tty.Close() })
 	r.Close() // lets the goroutine end
 	soon(t, "the goroutine", func() { <-tty.done })

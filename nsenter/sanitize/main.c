@@ -363,8 +363,8 @@ static char *slurp(const char *name, size_t *size)
 
 int main(int argc, char **argv)
 {
-	char *given[64];
-	size_t sizes[64];
+	static char *given[64];
+	static size_t sizes[64];
 	int n = 0;
 
 	if (argc < 3)

@@ -132,13 +132,13 @@ func (e errand) run() result {
 	return r
 }
 
-// containers deletes the containers that the runtime still knows.
+// containers deletes the containers that the runtime still knows. All IDs that the programs give are UUIDs.
 func (e errand) containers() []string {
 	var left []string
 	entries, _ := os.ReadDir(e.state())
 	for _, entry := range entries {
-		if !entry.IsDir() || strings.HasPrefix(entry.Name(), ".") {
-			continue
+		if !uuidGroup.MatchString(entry.Name()) {
+			continue // a cache or a lock of the runtime's own
 		}
 		out, err := exec.Command(e.Runtime, "delete", "--force", entry.Name()).CombinedOutput()
 		if err != nil {

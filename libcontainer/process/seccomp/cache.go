@@ -2,10 +2,10 @@ package seccomp
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
+	"hash/crc32"
+	"hash/fnv"
 	"io"
 	"os"
 	"runtime"
@@ -26,8 +26,8 @@ import (
 //
 // A filter from the cache confines containers, so what is read is held to be
 // the runtime's own: a regular file of its user that nobody else may write,
-// with the checksum of its content. Whatever is wrong with the cache, Compile
-// compiles.
+// undamaged, and made from the very profile that is asked for, which stands in
+// it. Whatever is wrong with the cache, Compile compiles.
 type Cache struct {
 	Dir string // made where it is missing; "": no cache
 }
@@ -42,12 +42,12 @@ func (c Cache) Compile(s *specs.LinuxSeccomp) (Filter, fault.List) {
 		return Compile(s)
 	}
 	defer dir.Close()
-	name := key(s)
-	if f, err := fetch(dir, name); err == nil {
+	key := key(s)
+	if f, err := fetch(dir, key); err == nil {
 		return f, nil
 	}
 	f, complaints := Compile(s)
-	if len(complaints) == 0 && store(dir, name, f) == nil {
+	if len(complaints) == 0 && store(dir, key, f) == nil {
 		prune(dir)
 	}
 	return f, complaints
@@ -97,21 +97,24 @@ func ours(f *os.File, kind uint32) (int64, error) {
 	return st.Size, nil
 }
 
-// An entry is magic, flags, checksum, BPF program. The name is a hash of
-// everything that the content depends on.
+// An entry is magic, checksum, flags, length of the key, key, BPF program. The
+// key is everything that the program depends on, so that no collision of a
+// hash ever hands out another profile's filter; the entry's name is a hash of
+// it. (No crypto here: its packages make every start of the runtime slower.)
 const (
 	magic      = "berthbpf"
-	headerSize = len(magic) + 8 + sha256.Size
-	maxSize    = headerSize + maxInstructions*instruction
+	headerSize = len(magic) + 3*8
+	maxKey     = 1 << 20
+	maxSize    = headerSize + maxKey + maxInstructions*instruction
 )
 
 // formatVersion changes with what Compile makes of a profile.
 const formatVersion = "1"
 
-// key is the name of the profile's entry: each part with its length before it,
-// so that no two profiles read the same.
-func key(s *specs.LinuxSeccomp) string {
-	h := hasher{buf: make([]byte, 0, 16<<10)}
+// key is the profile and what else the program depends on, each part with its
+// length before it, so that no two profiles read the same.
+func key(s *specs.LinuxSeccomp) []byte {
+	h := serial{buf: make([]byte, 0, 16<<10)}
 	major, minor, micro := libseccomp.GetLibraryVersion()
 	h.text(formatVersion, runtime.GOARCH)
 	h.number(uint64(major), uint64(minor), uint64(micro))
@@ -132,26 +135,33 @@ func key(s *specs.LinuxSeccomp) string {
 	for i := range s.Syscalls {
 		h.rule(&s.Syscalls[i])
 	}
-	sum := sha256.Sum256(h.buf)
-	return hex.EncodeToString(sum[:])
+	return h.buf
 }
 
-type hasher struct{ buf []byte }
+// fileName is where the entry of a key is.
+func fileName(key []byte) string {
+	h := fnv.New64a()
+	h.Write(key)
+	return strconv.FormatUint(h.Sum64(), 16)
+}
 
-func (h *hasher) number(list ...uint64) {
+// serial is a byte string under construction.
+type serial struct{ buf []byte }
+
+func (h *serial) number(list ...uint64) {
 	for _, n := range list {
 		h.buf = binary.LittleEndian.AppendUint64(h.buf, n)
 	}
 }
 
-func (h *hasher) text(list ...string) {
+func (h *serial) text(list ...string) {
 	for _, s := range list {
 		h.number(uint64(len(s)))
 		h.buf = append(h.buf, s...)
 	}
 }
 
-func (h *hasher) optional(n *uint) {
+func (h *serial) optional(n *uint) {
 	if n == nil {
 		h.number(0)
 		return
@@ -159,7 +169,7 @@ func (h *hasher) optional(n *uint) {
 	h.number(1, uint64(*n))
 }
 
-func (h *hasher) rule(s *specs.LinuxSyscall) {
+func (h *serial) rule(s *specs.LinuxSyscall) {
 	h.number(uint64(len(s.Names)))
 	h.text(s.Names...)
 	h.text(string(s.Action))
@@ -172,33 +182,35 @@ func (h *hasher) rule(s *specs.LinuxSyscall) {
 }
 
 // encode and decode are an entry's two directions.
-func encode(f Filter) []byte {
-	out := binary.LittleEndian.AppendUint64([]byte(magic), f.Flags)
-	sum := checksum(f)
-	return append(append(out, sum[:]...), f.BPF...)
+func encode(key []byte, f Filter) []byte {
+	out := make([]byte, headerSize, headerSize+len(key)+len(f.BPF))
+	copy(out, magic)
+	binary.LittleEndian.PutUint64(out[16:], f.Flags)
+	binary.LittleEndian.PutUint64(out[24:], uint64(len(key)))
+	out = append(append(out, key...), f.BPF...)
+	binary.LittleEndian.PutUint64(out[8:], checksum(out))
+	return out
 }
 
-func decode(raw []byte) (Filter, error) {
-	if len(raw) <= headerSize || len(raw) > maxSize || (len(raw)-headerSize)%instruction != 0 ||
-		string(raw[:len(magic)]) != magic {
+func decode(key, raw []byte) (Filter, error) {
+	if len(raw) < headerSize || string(raw[:len(magic)]) != magic ||
+		binary.LittleEndian.Uint64(raw[8:]) != checksum(raw) ||
+		binary.LittleEndian.Uint64(raw[24:]) != uint64(len(key)) ||
+		!bytes.HasPrefix(raw[headerSize:], key) {
 		return Filter{}, errNoCache
 	}
-	f := Filter{
-		Flags: binary.LittleEndian.Uint64(raw[len(magic):]),
-		BPF:   raw[headerSize:],
-	}
-	sum := checksum(f)
-	if !bytes.Equal(sum[:], raw[headerSize-sha256.Size:headerSize]) {
+	bpf := raw[headerSize+len(key):]
+	if len(bpf) == 0 || len(bpf)%instruction != 0 || len(bpf) > maxInstructions*instruction {
 		return Filter{}, errNoCache
 	}
-	return f, nil
+	return Filter{BPF: bpf, Flags: binary.LittleEndian.Uint64(raw[16:])}, nil
 }
 
-func checksum(f Filter) [sha256.Size]byte {
-	return sha256.Sum256(append(binary.LittleEndian.AppendUint64(nil, f.Flags), f.BPF...))
-}
+// checksum is of what stands behind it.
+func checksum(raw []byte) uint64 { return uint64(crc32.ChecksumIEEE(raw[16:])) }
 
-func fetch(dir *os.File, name string) (Filter, error) {
+func fetch(dir *os.File, key []byte) (Filter, error) {
+	name := fileName(key)
 	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return Filter{}, err
@@ -213,19 +225,22 @@ func fetch(dir *os.File, name string) (Filter, error) {
 	if _, err := io.ReadFull(f, raw); err != nil {
 		return Filter{}, err
 	}
-	return decode(raw)
+	return decode(key, raw)
 }
 
 // store writes beside the name and renames, so that no reader sees a part.
-func store(dir *os.File, name string, f Filter) error {
-	at := int(dir.Fd())
+func store(dir *os.File, key []byte, f Filter) error {
+	if len(key) > maxKey {
+		return errNoCache
+	}
+	at, name := int(dir.Fd()), fileName(key)
 	temp := "." + name + "." + strconv.Itoa(os.Getpid())
 	fd, err := unix.Openat(at, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}
 	out := os.NewFile(uintptr(fd), temp)
-	_, err = out.Write(encode(f))
+	_, err = out.Write(encode(key, f))
 	if err = errors.Join(err, out.Close()); err == nil {
 		err = unix.Renameat(at, temp, at, name)
 	}

@@ -46,6 +46,7 @@ type compiler struct {
 // are passed over, because profiles are written for many kernels. The
 // complaints point into config.json.
 func Compile(s *specs.LinuxSeccomp) (Filter, fault.List) {
+	use()
 	c := &compiler{profile: s}
 	checked := c.check()
 	if len(c.complaints) > 0 {

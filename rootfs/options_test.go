@@ -1,0 +1,133 @@
+package rootfs
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestOptions reads each list and prints what it means.
+func TestOptions(t *testing.T) {
+	for given, want := range map[string]string{
+		"":                                "",
+		"defaults":                        "",
+		"defaults,auto,noauto,nofail":     "",
+		"_netdev,nouser,x-systemd.a=b":    "",
+		"X-mount.mkdir,comment=hello":     "",
+		"ro":                              "ro",
+		"rw":                              "rw",
+		"ro,rw":                           "rw",
+		"rw,ro":                           "ro",
+		"nosuid,nodev,noexec":             "nosuid,nodev,noexec",
+		"suid,dev,exec":                   "suid,dev,exec",
+		"nosuid,suid,nosuid":              "nosuid",
+		"nodiratime,diratime":             "diratime",
+		"diratime,nodiratime":             "nodiratime",
+		"nosymfollow":                     "nosymfollow",
+		"nosymfollow,symfollow":           "symfollow",
+		"noatime":                         "noatime",
+		"atime":                           "relatime",
+		"noatime,atime":                   "relatime",
+		"noatime,strictatime":             "strictatime",
+		"strictatime,noatime":             "noatime",
+		"strictatime,relatime":            "relatime",
+		"strictatime,nostrictatime":       "relatime",
+		"relatime":                        "relatime",
+		"norelatime":                      "",
+		"rnorelatime":                     "",
+		"rro":                             "rro",
+		"rrw":                             "rrw",
+		"rro,rrw":                         "rrw",
+		"rnosuid,rnodev,rnoexec":          "rnosuid,rnodev,rnoexec",
+		"rsuid,rdev,rexec":                "rsuid,rdev,rexec",
+		"rnodiratime":                     "rnodiratime",
+		"rdiratime":                       "rdiratime",
+		"rnoatime":                        "rnoatime",
+		"ratime":                          "rrelatime",
+		"rrelatime":                       "rrelatime",
+		"rstrictatime":                    "rstrictatime",
+		"rstrictatime,rnostrictatime":     "rrelatime",
+		"rnosymfollow":                    "rnosymfollow",
+		"rsymfollow":                      "rsymfollow",
+		"ro,rrw":                          "ro,rrw",
+		"sync":                            "sync",
+		"sync,async":                      "",
+		"dirsync,lazytime,mand":           "dirsync,lazytime,mand",
+		"lazytime,nolazytime,mand,nomand": "",
+		"silent":                          "silent",
+		"silent,loud":                     "",
+		"iversion":                        "iversion",
+		"iversion,noiversion":             "",
+		"shared":                          "shared",
+		"rshared":                         "rshared",
+		"slave,rshared":                   "slave,rshared",
+		"rslave":                          "rslave",
+		"private":                         "private",
+		"rprivate":                        "rprivate",
+		"unbindable":                      "unbindable",
+		"runbindable":                     "runbindable",
+		"idmap":                           "idmap",
+		"ridmap":                          "ridmap",
+		"tmpcopyup":                       "tmpcopyup",
+		"size=64m,mode=1777":              "size=64m,mode=1777",
+		"newinstance,gid=5":               "newinstance,gid=5",
+		"key=":                            "key=",
+		"key=a=b":                         "key=a=b",
+		"NOSUID":                          "NOSUID", // options are case-sensitive: the file system's
+		"ro,size=1,nosuid":                "ro,nosuid,size=1",
+	} {
+		var list []string
+		if given != "" {
+			list = strings.Split(given, ",")
+		}
+		if got := strings.Join(ParseOptions(list).Strings(), ","); got != want {
+			t.Errorf("%s: got %q, want %q", given, got, want)
+		}
+	}
+}
+
+func TestOptionsBind(t *testing.T) {
+	for given, want := range map[string]Flags{
+		"bind":       {Bind: true},
+		"rbind":      {Bind: true, Recursive: true},
+		"rbind,bind": {Bind: true},
+		"bind,rbind": {Bind: true, Recursive: true},
+		"remount":    {Remount: true},
+	} {
+		got := ParseOptions(strings.Split(given, ","))
+		if got.Bind != want.Bind || got.Recursive != want.Recursive || got.Remount != want.Remount {
+			t.Errorf("%s: got %+v", given, got)
+		}
+	}
+}
+
+// TestOptionsSpec has every option of config.md's table.
+func TestOptionsSpec(t *testing.T) {
+	const spec = `async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev nodiratime
+		noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime
+		relatime remount rexec rnoatime rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate
+		rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid
+		symfollow sync tmpcopyup unbindable idmap ridmap`
+	known := KnownOptions()
+	for _, name := range strings.Fields(spec) {
+		if !slices.Contains(known, name) {
+			t.Errorf("%s is not known", name)
+		}
+		if f := ParseOptions([]string{name}); len(f.Params) != 0 {
+			t.Errorf("%s goes to the file system", name)
+		}
+	}
+	if !slices.IsSorted(known) {
+		t.Error("the table is not sorted, so that options are not found")
+	}
+}
+
+func TestFlagsJSON(t *testing.T) {
+	for given, want := range map[string]string{"": `[]`, "ro,size=1": `["ro","size=1"]`} {
+		raw, err := json.Marshal(ParseOptions(strings.Split(given, ",")))
+		if err != nil || string(raw) != want {
+			t.Errorf("%q: got %s, %v", given, raw, err)
+		}
+	}
+}

@@ -1,0 +1,421 @@
+package rootfs
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
+	"berth/nsenter"
+)
+
+var privileged = host.Facts{Kernel: host.Version{Major: 6, Minor: 18}, Caps: ^uint64(0)}
+
+func onKernel(major, minor int) host.Facts {
+	f := privileged
+	f.Kernel = host.Version{Major: major, Minor: minor}
+	return f
+}
+
+var unprivileged = host.Facts{Kernel: host.Version{Major: 6, Minor: 18}, EUID: 1000}
+
+// planned plans the JSON of a spec, to which the root is added.
+func planned(t *testing.T, config string, facts host.Facts, opt Options) (*Plan, fault.List) {
+	t.Helper()
+	spec := specs.Spec{Root: &specs.Root{Path: "rootfs"}}
+	if err := json.Unmarshal([]byte(config), &spec); err != nil {
+		t.Fatalf("%v in %s", err, config)
+	}
+	if opt.Bundle == "" {
+		opt.Bundle = "/bundle"
+	}
+	return NewPlan(&spec, facts, opt)
+}
+
+// lines is a plan's lines without the default devices and links.
+func lines(p *Plan) []string {
+	return slices.DeleteFunc(p.Lines(), func(s string) bool {
+		return !strings.Contains(s, "#") && (strings.HasPrefix(s, "mknod ") || strings.HasPrefix(s, "link ") || strings.HasPrefix(s, "bind /dev/"))
+	})
+}
+
+func mounts(list ...string) string { return `{"mounts": [` + strings.Join(list, ",") + `]}` }
+
+// TestPlanMounts has one entry of /mounts each: JSON in, lines out.
+func TestPlanMounts(t *testing.T) {
+	for _, c := range []struct{ entry, want string }{
+		{`{"destination": "/proc", "type": "proc", "source": "proc"}`, "mount proc on /proc"},
+		{`{"destination": "/proc", "type": "proc", "options": ["nosuid", "noexec", "nodev"]}`, "mount proc on /proc -o nosuid,nodev,noexec"},
+		{`{"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["mode=1777"]}`, "mount -t tmpfs shm on /dev/shm -o mode=1777"},
+		{`{"destination": "rel/a/tive", "type": "tmpfs"}`, "mount tmpfs on /rel/a/tive"},
+		{`{"destination": "/a/../b//c/.", "type": "tmpfs"}`, "mount tmpfs on /b/c"},
+		{`{"destination": "../../x", "type": "tmpfs"}`, "mount tmpfs on /x"},
+		{`{"destination": "/x", "type": "tmpfs", "options": ["size=1m,mode=700"]}`, "mount tmpfs on /x -o size=1m,mode=700"},
+		{`{"destination": "/x", "type": "tmpfs", "options": ["rro", "rnoexec"]}`, "mount tmpfs on /x -o ro,noexec\nremount /x -o ro"},
+		{`{"destination": "/x", "type": "ext4", "source": "/dev/sda1", "options": ["ro", "data=ordered"]}`, "mount -t ext4 /dev/sda1 on /x -o ro,data=ordered"},
+		{`{"destination": "/x", "source": "/data", "options": ["bind"]}`, "bind /data on /x"},
+		{`{"destination": "/x", "source": "/data", "options": ["rbind", "ro", "rslave"]}`, "rbind /data on /x -o ro,rslave"},
+		{`{"destination": "/x", "source": "data/y", "options": ["bind"]}`, "bind /bundle/data/y on /x"},
+		{`{"destination": "/x", "source": "../z", "options": ["bind"]}`, "bind /z on /x"},
+		{`{"destination": "/x", "source": "/data", "type": "bind"}`, "bind /data on /x"},
+		{`{"destination": "/x", "source": "/data", "type": "rbind", "options": ["ro"]}`, "rbind /data on /x -o ro"},
+		{`{"destination": "/x", "source": "/data", "type": "none", "options": ["rbind"]}`, "rbind /data on /x"},
+		{`{"destination": "/x", "options": ["remount", "ro"], "type": "tmpfs"}`, "remount /x -o ro"},
+		{`{"destination": "/proc", "source": "/proc", "options": ["rbind"]}`, "rbind /proc on /proc"},
+		{`{"destination": "/proc/meminfo", "source": "/lxcfs/meminfo", "options": ["bind"]}`, "bind /lxcfs/meminfo on /proc/meminfo"},
+		{`{"destination": "/procfs/x", "type": "tmpfs"}`, "mount tmpfs on /procfs/x"},
+		{`{"destination": "/x", "source": "/d", "options": ["bind", "idmap"], "uidMappings": [{"size": 1}], "gidMappings": [{"size": 1}]}`, "bind /d on /x -o idmap"},
+		{`{"destination": "/x", "source": "/d", "options": ["bind"], "uidMappings": [{"size": 1}], "gidMappings": [{"size": 1}]}`, "bind /d on /x"},
+		{`{"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup"]}`, "mount tmpfs on /x -o tmpcopyup"},
+		{`{"destination": "/x", "type": "cgroup"}`, "mount cgroup2 on /x"},
+		{`{"destination": "/x", "type": "cgroup2", "options": ["ro"]}`, "mount cgroup2 on /x -o ro"},
+	} {
+		p, bad := planned(t, mounts(c.entry), privileged, allNew)
+		if bad.Err() != nil {
+			t.Errorf("%s: %v", c.entry, bad)
+			continue
+		}
+		want := strings.ReplaceAll(c.want, "\n", "  # /mounts/0\n") + "  # /mounts/0"
+		got := lines(p)
+		if got := strings.Join(got[1:len(got)-1], "\n"); got != want {
+			t.Errorf("%s:\ngot:\n%s\nwant:\n%s", c.entry, got, want)
+		}
+	}
+}
+
+// TestPlanComplaints has one mistake each: JSON in, the whole message out.
+func TestPlanComplaints(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for _, c := range []struct {
+		config string
+		facts  host.Facts
+		opt    Options
+		want   string
+	}{
+		{`{"root": null}`, privileged, allNew, "root: a root file system is required (config.json /root/path)"},
+		{`{"root": {"path": ""}}`, privileged, allNew, "root: a root file system is required (config.json /root/path)"},
+		{mounts(`{"type": "tmpfs"}`), privileged, allNew, "mount: a destination is required (config.json /mounts/0/destination)"},
+		{mounts(`{"destination": "/", "type": "tmpfs"}`), privileged, allNew,
+			"mount /: a mount on / would hide the root file system (config.json /mounts/0/destination); set /root/path to it"},
+		{mounts(`{"destination": "/a/..", "type": "tmpfs"}`), privileged, allNew,
+			"mount /: a mount on / would hide the root file system (config.json /mounts/0/destination); set /root/path to it"},
+		{mounts(`{"destination": "/x\u0000y", "type": "tmpfs"}`), privileged, allNew, "mount /x?y: a path has a zero byte (config.json /mounts/0)"},
+		{mounts(`{"destination": "/x"}`), privileged, allNew,
+			`mount /x: neither a file system type nor bind (config.json /mounts/0); add the option "bind" or a type`},
+		{mounts(`{"destination": "/x", "options": ["bind"]}`), privileged, allNew, "bind /x: a bind mount needs a source (config.json /mounts/0/source)"},
+		{mounts(`{"destination": "/proc", "type": "tmpfs"}`), privileged, allNew,
+			"mount /proc: only a file system of type proc may be mounted here (config.json /mounts/0)"},
+		{mounts(`{"destination": "/proc/scsi", "type": "tmpfs"}`), privileged, allNew,
+			"mount /proc/scsi: a mount inside /proc is not allowed (config.json /mounts/0/destination); only the files that lxcfs provides may be replaced, such as /proc/meminfo"},
+		{mounts(`{"destination": "proc/self/attr", "source": "/x", "options": ["bind"]}`), privileged, allNew,
+			"mount /proc/self/attr: a mount inside /proc is not allowed (config.json /mounts/0/destination); only the files that lxcfs provides may be replaced, such as /proc/meminfo"},
+		{mounts(`{"destination": "/x", "type": "ext4", "options": ["tmpcopyup"]}`), privileged, allNew,
+			"tmpcopyup /x: tmpcopyup is for a tmpfs, not for ext4 (config.json /mounts/0/options/0)"},
+		{mounts(`{"destination": "/x", "source": "/y", "options": ["bind", "tmpcopyup"]}`), privileged, allNew,
+			"bind /x: tmpcopyup is for a tmpfs (config.json /mounts/0/options/1)"},
+		{mounts(`{"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup", "` + long + `"]}`), privileged, allNew,
+			"tmpcopyup /x: an option is too long for a tmpfs with tmpcopyup (config.json /mounts/0/options)"},
+		{mounts(`{"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup"]}`), unprivileged, Options{NewMountNS: true, UserNS: true},
+			"tmpcopyup /x: tmpcopyup needs CAP_SYS_ADMIN on the host (config.json /mounts/0/options/0); leave tmpcopyup out, or run as root"},
+		{mounts(`{"destination": "/x", "type": "tmpfs", "options": ["idmap"]}`), privileged, allNew,
+			"idmap /x: only a bind mount can be id-mapped (config.json /mounts/0/options/0)"},
+		{mounts(`{"destination": "/x", "source": "/y", "options": ["bind", "idmap"]}`), privileged, allNew,
+			"idmap /x: there is no mapping for it (config.json /mounts/0/options/1); give the mount uidMappings and gidMappings, or the container a user namespace"},
+		{mounts(`{"destination": "/x", "source": "/y", "options": ["bind", "idmap"], "uidMappings": [{"size": 1}]}`), privileged, allNew,
+			"idmap /x: uidMappings and gidMappings belong together (config.json /mounts/0)"},
+		{mounts(`{"destination": "/x", "source": "/y", "options": ["bind", "idmap"]}`), onKernel(5, 11), allNew,
+			"mount /x: an id-mapped mount needs Linux 5.12 (config.json /mounts/0/options/1)"},
+		{mounts(`{"destination": "/x", "source": "/y", "options": ["bind"], "uidMappings": [{"size": 1}], "gidMappings": [{"size": 1}]}`), onKernel(5, 11), allNew,
+			"idmap /x: an id-mapped mount needs Linux 5.12 (config.json /mounts/0/uidMappings)"},
+		{mounts(`{"destination": "/x", "source": "/y", "options": ["rbind", "ridmap"], "uidMappings": [{"size": 1}], "gidMappings": [{"size": 1}]}`),
+			unprivileged, Options{NewMountNS: true, UserNS: true},
+			"idmap /x: an id-mapped mount needs CAP_SYS_ADMIN on the host (config.json /mounts/0/options/1)"},
+		{mounts(`{"destination": "/x", "source": "/y", "options": ["nosuid", "rbind", "rro"]}`), onKernel(5, 11), allNew,
+			"mount /x: recursive mount attributes need Linux 5.12 (config.json /mounts/0/options/2)"},
+		{mounts(`{"destination": "/x", "source": "/y", "options": ["rbind", "rnosymfollow"]}`), onKernel(5, 13), allNew,
+			"mount /x: recursive mount attributes need Linux 5.14 (config.json /mounts/0/options/1)"},
+		{mounts(`{"destination": "/x", "type": "tmpfs", "options": ["` + strings.Repeat(long, 14) + `"]}`), privileged, allNew,
+			"mount /x: the options are longer than 4095 bytes (config.json /mounts/0/options)"},
+		{`{"linux": {"rootfsPropagation": "sharde"}}`, privileged, allNew,
+			"propagation: unknown propagation sharde (config.json /linux/rootfsPropagation); use shared, slave, private or unbindable, or one of them with r in front"},
+		{`{"linux": {"rootfsPropagation": "ro"}}`, privileged, allNew,
+			"propagation: unknown propagation ro (config.json /linux/rootfsPropagation); use shared, slave, private or unbindable, or one of them with r in front"},
+		{`{"linux": {"devices": [{"path": "/dev/x", "type": "z"}]}}`, privileged, allNew,
+			"mknod /dev/x: unknown type z (config.json /linux/devices/0/type); use c, b, u or p"},
+		{`{"linux": {"devices": [{"path": "", "type": "p"}]}}`, privileged, allNew, "mknod: a path is required (config.json /linux/devices/0/path)"},
+		{`{"linux": {"devices": [{"path": "/dev/x", "type": "c", "major": 4096, "minor": 1}]}}`, privileged, allNew,
+			"mknod /dev/x: the device number is out of range (config.json /linux/devices/0)"},
+		{`{"linux": {"devices": [{"path": "/dev/x", "type": "b", "major": 1, "minor": -1}]}}`, privileged, allNew,
+			"mknod /dev/x: the device number is out of range (config.json /linux/devices/0)"},
+		{`{}`, unprivileged, Options{UserNS: true},
+			`mount /bundle/rootfs: mounting without a mount namespace needs CAP_SYS_ADMIN on the host (config.json /linux/namespaces); add {"type": "mount"} to /linux/namespaces`},
+		{`{}`, privileged, Options{UserNS: true},
+			`mount /bundle/rootfs: mounting without a mount namespace needs CAP_SYS_ADMIN on the host (config.json /linux/namespaces); add {"type": "mount"} to /linux/namespaces`},
+	} {
+		_, bad := planned(t, c.config, c.facts, c.opt)
+		if len(bad) != 1 || bad[0].Error() != c.want || bad[0].Phase != fault.PhasePlan {
+			t.Errorf("%s:\ngot:  %v\nwant: %s", c.config, bad, c.want)
+		}
+	}
+}
+
+// TestPlanAllComplaints finds every mistake at once.
+func TestPlanAllComplaints(t *testing.T) {
+	_, bad := planned(t, `{"root": {"path": ""},
+		"mounts": [{"destination": "/"}, {"destination": "/ok", "type": "tmpfs"}, {"destination": "/x", "options": ["bind"]}],
+		"linux": {"rootfsPropagation": "?", "devices": [{"type": "?"}, {"type": "p"}]}}`, privileged, allNew)
+	var got []string
+	for _, e := range bad {
+		got = append(got, string(e.Field))
+	}
+	want := "/root/path /linux/rootfsPropagation /mounts/0/destination /mounts/2/source /linux/devices/0/type /linux/devices/1/path"
+	if strings.Join(got, " ") != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+}
+
+func TestPlanDefault(t *testing.T) {
+	p, bad := planned(t, defaultConfig, privileged, allNew)
+	if bad.Err() != nil {
+		t.Fatal(bad)
+	}
+	const want = `root /bundle/rootfs  # /root/path
+mount proc on /proc  # /mounts/0
+mount tmpfs on /dev -o nosuid,strictatime,mode=755,size=65536k  # /mounts/1
+mount devpts on /dev/pts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5  # /mounts/2
+mount -t tmpfs shm on /dev/shm -o nosuid,nodev,noexec,mode=1777,size=65536k  # /mounts/3
+mount mqueue on /dev/mqueue -o nosuid,nodev,noexec  # /mounts/4
+mount sysfs on /sys -o ro,nosuid,nodev,noexec  # /mounts/5
+mknod /dev/null c 1:3 0666
+mknod /dev/zero c 1:5 0666
+mknod /dev/full c 1:7 0666
+mknod /dev/random c 1:8 0666
+mknod /dev/urandom c 1:9 0666
+mknod /dev/tty c 5:0 0666
+link /dev/fd -> /proc/self/fd
+link /dev/stdin -> /proc/self/fd/0
+link /dev/stdout -> /proc/self/fd/1
+link /dev/stderr -> /proc/self/fd/2
+link /dev/core -> /proc/kcore
+link /dev/ptmx -> pts/ptmx
+mkdir -p /work/deep  # /process/cwd
+readonly /proc/bus  # /linux/readonlyPaths/0
+readonly /proc/fs  # /linux/readonlyPaths/1
+readonly /proc/irq  # /linux/readonlyPaths/2
+readonly /proc/sys  # /linux/readonlyPaths/3
+readonly /proc/sysrq-trigger  # /linux/readonlyPaths/4
+mask /proc/acpi  # /linux/maskedPaths/0
+mask /proc/asound  # /linux/maskedPaths/1
+mask /proc/kcore  # /linux/maskedPaths/2
+mask /proc/keys  # /linux/maskedPaths/3
+mask /proc/latency_stats  # /linux/maskedPaths/4
+mask /proc/timer_list  # /linux/maskedPaths/5
+mask /proc/timer_stats  # /linux/maskedPaths/6
+mask /proc/sched_debug  # /linux/maskedPaths/7
+mask /sys/firmware  # /linux/maskedPaths/8
+mask /proc/scsi  # /linux/maskedPaths/9
+pivot_root  # /root/path
+root read-only  # /root/readonly
+`
+	if got := p.String(); got != want {
+		t.Errorf("got:\n%s", got)
+	}
+}
+
+// TestPlanWhole is whole plans without the default devices: where order and
+// surroundings matter.
+func TestPlanWhole(t *testing.T) {
+	user := allNew
+	user.UserNS = true
+	console := allNew
+	console.Console = true
+	group := allNew
+	group.Cgroup = []CgroupMount{{Dir: "/cg/c1", V2: true}}
+	groupNS := group
+	groupNS.CgroupNS = true
+	v1 := allNew
+	v1.Cgroup = []CgroupMount{{Name: "cpu,cpuacct", Dir: "/cg/cpu"}, {Name: "unified", Dir: "/cg/unified", V2: true}}
+	extra := allNew
+	extra.Extra = []ExtraMount{{specs.Mount{Destination: "/run/notify", Source: "/run/x", Options: []string{"bind"}}, "/process/env/2"}}
+	noPivot := allNew
+	noPivot.NoPivot = true
+	for _, c := range []struct {
+		name, config string
+		facts        host.Facts
+		opt          Options
+		want         string
+	}{
+		{"nothing", `{}`, privileged, allNew, "pivot_root  # /root/path"},
+		{"no pivot", `{}`, privileged, noPivot, "move  # /root/path"},
+		{"no mount namespace", `{}`, privileged, Options{}, "chroot  # /root/path"},
+		{"shared", `{"linux": {"rootfsPropagation": "rshared"}}`, privileged, allNew, "pivot_root -o rshared  # /root/path"},
+		{"devices", `{"linux": {"devices": [
+			{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 384, "uid": 7, "gid": 8},
+			{"path": "/dev/u", "type": "u", "major": 9, "minor": 1}, {"path": "p/ipe", "type": "p"}, {"path": "/dev/b", "type": "b", "major": 8}]}}`,
+			privileged, allNew,
+			"mknod /dev/null c 1:3 0600 7:8  # /linux/devices/0\nmknod /dev/u c 9:1 0666  # /linux/devices/1\n" +
+				"mknod /p/ipe p 0666  # /linux/devices/2\nmknod /dev/b b 8:0 0666  # /linux/devices/3\npivot_root  # /root/path"},
+		{"devices in a user namespace", `{"linux": {"devices": [
+			{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}, {"path": "/dev/p", "type": "p"}]}}`, privileged, user,
+			"bind /dev/fuse on /dev/fuse (c 10:229)  # /linux/devices/0\nmknod /dev/p p 0666  # /linux/devices/1\npivot_root  # /root/path"},
+		{"/dev is the host's", mounts(`{"destination": "/dev", "source": "/dev", "options": ["rbind"]}`), privileged, console,
+			"rbind /dev on /dev  # /mounts/0\nconsole /dev/console  # /process/terminal\npivot_root  # /root/path"},
+		{"console", `{"process": {"terminal": true, "cwd": "/"}}`, privileged, console,
+			"console /dev/console  # /process/terminal\npivot_root  # /root/path"},
+		{"a read-only tmpfs is sealed last", `{"process": {"cwd": "/a/b"}, "mounts": [
+			{"destination": "/a", "type": "tmpfs", "options": ["ro"]}, {"destination": "/a/b", "type": "tmpfs"}]}`, privileged, allNew,
+			"mount tmpfs on /a -o ro  # /mounts/0\nmount tmpfs on /a/b  # /mounts/1\nmkdir -p /a/b  # /process/cwd\nremount /a -o ro  # /mounts/0\npivot_root  # /root/path"},
+		{"masks come after the mounts", `{"linux": {"maskedPaths": ["a", "/b/../c"], "readonlyPaths": ["/r"]},
+			"mounts": [{"destination": "/x", "type": "tmpfs"}], "root": {"path": "/abs/", "readonly": true}}`, privileged, allNew,
+			"mount tmpfs on /x  # /mounts/0\nreadonly /r  # /linux/readonlyPaths/0\nmask /a  # /linux/maskedPaths/0\n" +
+				"mask /c  # /linux/maskedPaths/1\npivot_root  # /root/path\nroot read-only  # /root/readonly"},
+		{"own group, bound", mounts(`{"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro", "nsdelegate"]}`), privileged, group,
+			"bind /cg/c1 on /sys/fs/cgroup -o ro  # /mounts/0\npivot_root  # /root/path"},
+		{"own group, in a namespace", mounts(`{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}`), privileged, groupNS,
+			"mount -t cgroup2 cgroup on /sys/fs/cgroup -o ro  # /mounts/0\npivot_root  # /root/path"},
+		{"hierarchies", mounts(`{"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro"]}`), privileged, v1,
+			"mount cgroup on /sys/fs/cgroup -o ro (cpu,cpuacct unified)  # /mounts/0\npivot_root  # /root/path"},
+		{"a mount of the runtime's own", `{}`, privileged, extra, "bind /run/x on /run/notify  # /process/env/2\npivot_root  # /root/path"},
+	} {
+		p, bad := planned(t, c.config, c.facts, c.opt)
+		if bad.Err() != nil {
+			t.Errorf("%s: %v", c.name, bad)
+			continue
+		}
+		if got := strings.Join(lines(p)[1:], "\n"); got != c.want {
+			t.Errorf("%s:\ngot:\n%s\nwant:\n%s", c.name, got, c.want)
+		}
+		verified(t, c.name, p)
+	}
+}
+
+func TestPlanSources(t *testing.T) {
+	config := mounts(`{"destination": "/a", "source": "/x", "options": ["rbind", "ro", "rnosuid"]}`, `{"destination": "/b", "type": "tmpfs", "options": ["tmpcopyup"]}`)
+	for _, c := range []struct {
+		facts host.Facts
+		want  string
+	}{
+		{privileged, "/x:ro:rnosuid:rslave /b::: /bundle/rootfs:::rslave"},
+		{onKernel(5, 10), "complaint"},
+		{onKernel(5, 13), "/x:ro:rnosuid:rslave /b::: /bundle/rootfs:::rslave"},
+	} {
+		p, bad := planned(t, config, c.facts, allNew)
+		if bad.Err() != nil {
+			if c.want != "complaint" {
+				t.Error(bad)
+			}
+			continue
+		}
+		var got []string
+		for _, s := range p.Sources() {
+			got = append(got, strings.Join([]string{s.Path, strings.Join(attrNames(s.Attr, ""), ","), strings.Join(attrNames(s.Rec, "r"), ","), propagationText(s.base)}, ":"))
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("got %v, want %s", got, c.want)
+		}
+	}
+	p, _ := planned(t, mounts(`{"destination": "/a", "source": "/x", "options": ["bind"]}`), unprivileged, Options{NewMountNS: true, UserNS: true})
+	if s := p.Sources(); len(s) != 0 {
+		t.Errorf("without privileges the runtime opens nothing, got %v", s)
+	}
+}
+
+func TestPlanIDMap(t *testing.T) {
+	user := allNew
+	user.UserNS = true
+	user.UIDMappings = []specs.LinuxIDMapping{{HostID: 1000, Size: 10}}
+	user.GIDMappings = []specs.LinuxIDMapping{{HostID: 2000, Size: 10}}
+	p, bad := planned(t, mounts(`{"destination": "/a", "source": "/x", "options": ["rbind", "ridmap"]}`), privileged, user)
+	if bad.Err() != nil {
+		t.Fatal(bad)
+	}
+	if id := p.Sources()[0].IDMap; id == nil || id.UID[0].HostID != 1000 || id.GID[0].HostID != 2000 || !id.Recursive {
+		t.Errorf("the container's own mapping is used, got %+v", id)
+	}
+	user.UIDMappings, user.GIDMappings = nil, nil
+	p, bad = planned(t, `{"mounts": [{"destination": "/a", "source": "/x", "options": ["bind", "idmap"]}],
+		"linux": {"namespaces": [{"type": "user", "path": "/proc/7/ns/user"}]}}`, privileged, user)
+	if id := p.Sources()[0].IDMap; bad.Err() != nil || id == nil || id.Userns != "/proc/7/ns/user" || id.Recursive {
+		t.Errorf("the mapping of the joined namespace is used, got %+v, %v", id, bad)
+	}
+}
+
+func TestPlanJSON(t *testing.T) {
+	p, _ := planned(t, `{"mounts": [{"destination": "/x", "type": "tmpfs", "options": ["nosuid", "size=1m"]}], "linux": {"maskedPaths": ["/m"]}}`, privileged, allNew)
+	raw, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`{"root":"/bundle/rootfs","ops":[{"op":"mount","field":"/mounts/0","type":"tmpfs","target":"/x","options":["nosuid","size=1m"]}`,
+		`{"op":"mknod","path":"/dev/null","type":"c","major":1,"minor":3,"mode":438}`,
+		`{"op":"link","name":"ptmx","to":"pts/ptmx","replace":true}`,
+		`{"op":"mask","field":"/linux/maskedPaths/0","path":"/m"}`,
+		`{"op":"pivot_root","field":"/root/path"}]}`,
+	} {
+		if !strings.Contains(string(raw), want) {
+			t.Errorf("%s is not in\n%s", want, raw)
+		}
+	}
+}
+
+// compiled is the program of a plan, ended by an exit.
+func compiled(t *testing.T, p *Plan) *nsenter.Program {
+	t.Helper()
+	n := len(p.Sources())
+	b := nsenter.NewBuilder(n)
+	regs := make([]nsenter.Reg, n)
+	for i := range regs {
+		regs[i] = nsenter.Reg(i + 1)
+	}
+	p.CompilePivot(b, p.CompileMounts(b, regs))
+	b.Exit(0)
+	program, err := b.Program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
+// verified holds a plan's program to the security rules, and its origins to
+// pointers.
+func verified(t *testing.T, name string, p *Plan) *nsenter.Program {
+	t.Helper()
+	program := compiled(t, p)
+	if err := nsenter.Verify(program); err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	return program
+}
+
+func TestHostID(t *testing.T) {
+	maps := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000, Size: 1}, {ContainerID: 1, HostID: 100000, Size: 10}}
+	for given, want := range map[string]string{"0": "1000", "1": "100000", "10": "100009", "11": "11", "x": "x", "": ""} {
+		if got := hostID(given, maps); got != want {
+			t.Errorf("%s: got %s, want %s", given, got, want)
+		}
+	}
+}
+
+func TestLowerdirs(t *testing.T) {
+	for given, want := range map[string]string{
+		"/a:/b":       "lowerdir+=/a lowerdir+=/b",
+		"/a":          "lowerdir+=/a",
+		`/a\:b:/c`:    "lowerdir+=/a:b lowerdir+=/c",
+		`/a\\b`:       `lowerdir+=/a\b`,
+		"/a:/b::/d":   "lowerdir+=/a lowerdir+=/b datadir+=/d",
+		"/a::/d1::/d": "lowerdir+=/a datadir+=/d1 datadir+=/d",
+	} {
+		var got []string
+		for _, q := range lowerdirs(Param{Key: "lowerdir", Value: given, HasValue: true}) {
+			got = append(got, q.String())
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: got %v, want %s", given, got, want)
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package tests
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// programs are commands of scripts that are processes of their own: they can stand in the background and inside one
+// another.
+//
+//	rt ARGS…               the runtime, with --root $WORK/state and the cgroup file systems of $VIEW. create and
+//	                       run --detach give the container /dev/null, $WORK/ID.out and $WORK/ID.err for its stdio
+//	status N COMMAND…      succeeds where the command ends with status N
+//	pty FILE COMMAND…      runs the command on a terminal and does with it what the file says (see runPTY)
+//	console SOCKET [FILE]  takes what --console-socket sends, and talks to the terminal as pty does
+//	pidfd SOCKET           takes what --pidfd-socket sends, prints the payload and the process's pid
+func programs() map[string]func() {
+	return map[string]func(){
+		"rt":      program(runRuntime),
+		"status":  program(runStatus),
+		"pty":     program(runPTY),
+		"console": program(runConsole),
+		"pidfd":   program(runPidfd),
+	}
+}
+
+// program ends with the status of a command that failed, or 1 and a message.
+func program(run func(args []string) error) func() {
+	return func() {
+		err := run(os.Args[1:])
+		var status *exec.ExitError
+		switch {
+		case err == nil:
+			os.Exit(0)
+		case errors.As(err, &status):
+			os.Exit(exitStatus(status.ProcessState))
+		}
+		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[0], err)
+		os.Exit(1)
+	}
+}
+
+// exitStatus is a status as a shell has it.
+func exitStatus(p *os.ProcessState) int {
+	if ws := p.Sys().(syscall.WaitStatus); ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return p.ExitCode()
+}
+
+func runRuntime(args []string) error {
+	// The mount namespace of a view is this thread's.
+	runtime.LockOSThread()
+	if err := enterView(os.Getenv("VIEW")); err != nil {
+		return fmt.Errorf("view: %w", err)
+	}
+	path := os.Getenv("RUNTIME")
+	args = append([]string{"--root", os.Getenv("WORK") + "/state"}, args...)
+	if detaches(args) {
+		return runDetached(path, args)
+	}
+	return syscall.Exec(path, append([]string{path}, args...), os.Environ())
+}
+
+// detaches tells whether the container outlives the command, so that it must not hold the script's pipes.
+func detaches(args []string) bool {
+	return slices.Contains(args, "create") ||
+		slices.Contains(args, "run") && (slices.Contains(args, "-d") || slices.Contains(args, "--detach"))
+}
+
+func runDetached(path string, args []string) error {
+	base := os.Getenv("WORK") + "/" + args[len(args)-1]
+	stdout, err := os.Create(base + ".out")
+	if err != nil {
+		return err
+	}
+	stderr, err := os.Create(base + ".err")
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.ExtraFiles = inherited()
+	err = cmd.Run()
+	for file, to := range map[*os.File]io.Writer{stdout: os.Stdout, stderr: os.Stderr} {
+		raw, readErr := os.ReadFile(file.Name())
+		if readErr != nil {
+			return readErr
+		}
+		if _, readErr = to.Write(raw); readErr != nil {
+			return readErr
+		}
+	}
+	return err
+}
+
+// inherited are the descriptors from 3 on that were there when this program began.
+func inherited() []*os.File {
+	var files []*os.File
+	for fd := uintptr(3); ; fd++ {
+		flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0)
+		if err != nil || flags&unix.FD_CLOEXEC != 0 {
+			return files
+		}
+		files = append(files, os.NewFile(fd, strconv.Itoa(int(fd))))
+	}
+}
+
+// enterView makes this thread's cgroup file systems look like those of a machine with one version only.
+func enterView(view string) error {
+	if view == "" {
+		return nil
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	switch view {
+	case "v1":
+		return unix.Unmount("/sys/fs/cgroup/unified", unix.MNT_DETACH)
+	case "v2":
+		return unix.Mount("/sys/fs/cgroup/unified", "/sys/fs/cgroup", "", unix.MS_BIND, "")
+	}
+	return fmt.Errorf("%q is not v1 or v2", view)
+}
+
+func runStatus(args []string) error {
+	want, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(args[1], args[2:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	passSignals(cmd)
+	err = cmd.Run()
+	if cmd.ProcessState == nil {
+		return err
+	}
+	if got := exitStatus(cmd.ProcessState); got != want {
+		return fmt.Errorf("%s ended with status %d, not %d", strings.Join(args[1:], " "), got, want)
+	}
+	return nil
+}
+
+// passSignals hands on what a script's kill command sends.
+func passSignals(cmd *exec.Cmd) {
+	c := make(chan os.Signal, 8)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		for s := range c {
+			if cmd.Process != nil {
+				cmd.Process.Signal(s)
+			}
+		}
+	}()
+}

@@ -1,0 +1,225 @@
+// Package tests drives the built binary as its users do: transcripts of what is typed and what is seen (script/*.txtar),
+// one broken config.json per file (faults/*.txtar), and the system calls of a container's init held to `berth plan --steps`.
+//
+// The binary is ../bin/berth, or $BERTH. Scripts are testscript's (rogpeppe/go-internal); the commands and conditions of
+// ours are in commands_test.go and programs_test.go.
+package tests
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+var update = flag.Bool("update", false, "write what was seen into script/peers.txt and the want files of faults/")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, programs())
+}
+
+// Every transcript, with the cgroup file systems as they are mounted here.
+func TestScripts(t *testing.T) {
+	runScripts(t, scripts{runtime: berth(t), files: glob(t, "script/*.txtar")})
+}
+
+// The transcripts that speak of control groups, once more with only v1 and with only v2 to be seen.
+func TestScriptsInViews(t *testing.T) {
+	for _, view := range []string{"v1", "v2"} {
+		t.Run(view, func(t *testing.T) {
+			if !rootTests() {
+				t.Skip("[root] needs root")
+			}
+			if !hybrid() {
+				t.Skip("[hybrid] the machine has one layout only, and TestScripts ran in it")
+			}
+			runScripts(t, scripts{runtime: berth(t), view: view, files: mentioning(t, "[v2]")})
+		})
+	}
+}
+
+// One mistake or more in each config.json, and what is said about it.
+func TestFaults(t *testing.T) {
+	runScripts(t, scripts{runtime: berth(t), files: glob(t, "faults/*.txtar"), update: *update})
+}
+
+// scripts is one run over script files.
+type scripts struct {
+	runtime string // path of the binary
+	view    string // what the runtime sees of the cgroup file systems: v1, v2, "" for all
+	files   []string
+	update  bool
+}
+
+func runScripts(t *testing.T, s scripts) {
+	testscript.Run(t, s.params(t))
+}
+
+func (s scripts) params(t *testing.T) testscript.Params {
+	root := publicDir(t)
+	binary := filepath.Join(root, filepath.Base(s.runtime))
+	copyFile(t, s.runtime, binary)
+	return testscript.Params{
+		Files:         s.files,
+		WorkdirRoot:   root,
+		UpdateScripts: s.update,
+		Condition:     func(c string) (bool, error) { return condition(c, filepath.Base(s.runtime), s.view) },
+		Cmds:          commands(),
+		Setup: func(env *testscript.Env) error {
+			if err := os.Chmod(env.WorkDir, 0o755); err != nil {
+				return err
+			}
+			id := containerID(env.WorkDir)
+			env.Setenv("RUNTIME", binary)
+			env.Setenv("NAME", filepath.Base(s.runtime))
+			env.Setenv("ID", id)
+			env.Setenv("VIEW", s.view)
+			env.Defer(func() { cleanUp(binary, env.WorkDir, id) })
+			return nil
+		},
+	}
+}
+
+// containerID is one that no other script of any test run has.
+func containerID(workDir string) string {
+	name := strings.TrimPrefix(filepath.Base(workDir), "script-")
+	run := filepath.Base(filepath.Dir(workDir))
+	return name + "." + strings.TrimPrefix(run, dirPrefix)
+}
+
+const dirPrefix = "bt"
+
+// publicDir is a temporary directory that users without privileges can reach, with a short name: socket paths have at
+// most 107 bytes.
+func publicDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", dirPrefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// Scripts run in parallel: they are subtests, and this comes after them.
+	t.Cleanup(func() {
+		if strings.Contains(mountinfo(), dir) {
+			t.Errorf("mounts are left below %s", dir)
+			return
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// berth is the path of the binary under test.
+func berth(t *testing.T) string {
+	path := os.Getenv("BERTH")
+	if path == "" {
+		path = "../bin/berth"
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("there is no berth to test: run make first, or set BERTH (%v)", err)
+	}
+	return path
+}
+
+func glob(t *testing.T, pattern string) []string {
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts %s (%v)", pattern, err)
+	}
+	return files
+}
+
+// mentioning are the scripts with a text in them.
+func mentioning(t *testing.T, text string) []string {
+	var out []string
+	for _, f := range glob(t, "script/*.txtar") {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(raw), text) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func copyFile(t *testing.T, from, to string) {
+	if err := copyTo(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func copyTo(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// condition is what scripts write in brackets.
+func condition(name, runtime, view string) (bool, error) {
+	switch name {
+	case "berth", "runc", "crun":
+		return runtime == name, nil
+	case "root":
+		return rootTests(), nil
+	case "v1":
+		return view == "v1" || view == "" && !unified(), nil
+	case "v2":
+		return view == "v2" || view == "" && unified(), nil
+	case "hybrid":
+		return view == "" && hybrid(), nil
+	case "cgroup2":
+		return unified() || hybrid(), nil
+	case "systemd":
+		_, err := os.Stat("/run/systemd/system")
+		return err == nil, nil
+	case "userns":
+		return exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-U", "true").Run() == nil, nil
+	case "timens":
+		_, err := os.Stat("/proc/self/ns/time")
+		return err == nil, nil
+	case "sys_resource":
+		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
+		return has == 1, err
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+// rootTests tells whether tests that need root are run: -short is for those that do not.
+func rootTests() bool { return os.Geteuid() == 0 && !testing.Short() }
+
+// unified tells whether /sys/fs/cgroup is cgroup v2.
+func unified() bool {
+	var fs unix.Statfs_t
+	return unix.Statfs("/sys/fs/cgroup", &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+// hybrid tells whether v2 stands beside v1.
+func hybrid() bool {
+	var fs unix.Statfs_t
+	return unix.Statfs("/sys/fs/cgroup/unified", &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
+}
