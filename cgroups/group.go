@@ -23,10 +23,18 @@ type Group struct {
 }
 
 // Open returns the groups that were recorded before, whether they exist or not.
-func Open(s State) *Group { return &Group{dirs: s.Dirs} }
+func Open(s State) *Group { return &Group{dirs: s.Dirs, made: s.Above} }
 
 // State returns the record with which Open finds the groups again.
-func (g *Group) State() State { return State{Dirs: g.dirs} }
+func (g *Group) State() State {
+	s := State{Dirs: g.dirs}
+	for _, dir := range g.made {
+		if !slices.ContainsFunc(g.dirs, func(d Dir) bool { return d.Path == dir }) {
+			s.Above = append(s.Above, dir)
+		}
+	}
+	return s
+}
 
 // Create makes the groups of the plan and sets their limits and device rules,
 // as far as they hold before any process is in them. A group that exists is
@@ -52,15 +60,6 @@ func (g *Group) create(p *Plan) error {
 		return err
 	}
 	return p.Filter.apply()
-}
-
-// Undo deletes the groups and every directory above them that Create made on
-// the way and that nobody else uses by now. It is Delete for a container that
-// never came to be.
-func (g *Group) Undo() error {
-	err := g.Delete()
-	g.removeMade()
-	return err
 }
 
 // removeMade removes what Create made; a directory in use stays.
@@ -344,7 +343,8 @@ func (g *Group) Exists() bool {
 // deletePatience is how long Delete waits for processes that are still dying.
 const deletePatience = 5 * time.Second
 
-// Delete removes the groups and those made below them, and nothing above. It
+// Delete removes the groups, those made below them, and of those above the ones
+// that Create made and nobody else uses by now. It
 // kills nothing and waits a few seconds for what is dying already. A missing
 // group is as good as a deleted one. All groups are tried; the first error is
 // returned.
@@ -358,6 +358,9 @@ func (g *Group) Delete() error {
 		if err := remove(d.Path, deadline); err != nil && first == nil {
 			first = err
 		}
+	}
+	if first == nil {
+		g.removeMade()
 	}
 	return first
 }

@@ -62,7 +62,7 @@ func create(t *testing.T, p *Plan) *Group {
 	}
 	t.Cleanup(func() {
 		_ = g.Kill()
-		if err := g.Undo(); err != nil {
+		if err := g.Delete(); err != nil {
 			t.Error(err)
 		}
 		for _, d := range p.Dirs {
@@ -408,7 +408,7 @@ func devicesV2(t *testing.T, facts host.Facts) {
 				t.Errorf("%s: %s can be read: %v", tt.resources, device, got)
 			}
 		}
-		if err := g.Undo(); err != nil {
+		if err := g.Delete(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -528,7 +528,7 @@ func TestAllOfPathIsMade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := g.Undo(); err != nil {
+	if err := g.Delete(); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range p.Dirs {

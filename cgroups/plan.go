@@ -73,6 +73,9 @@ func (d Dir) Has(controller string) bool { return slices.Contains(d.Controllers,
 // behind can be deleted.
 type State struct {
 	Dirs []Dir `json:"dirs,omitempty"`
+	// Above are the directories above Dirs that Create made, the topmost
+	// first.
+	Above []string `json:"above,omitempty"`
 }
 
 // State returns the record to keep in state.json.

@@ -229,6 +229,9 @@ func (c *creation) makeGroup() error {
 		return err
 	}
 	c.group = group
+	if c.record.Cgroup = group.State(); len(c.record.Cgroup.Above) > 0 {
+		return c.save()
+	}
 	return nil
 }
 
@@ -272,11 +275,7 @@ func (c *creation) abandon() error {
 	if c.child != nil {
 		c.kill()
 	}
-	var err error
-	if c.group != nil {
-		err = c.group.Undo()
-	}
-	err = errors.Join(err, c.Container.takeBack())
+	err := c.Container.takeBack()
 	if c.hooked {
 		err = errors.Join(err, c.runHooks(c.plan.Hooks, "poststop", specs.StateStopped))
 	}
@@ -385,10 +384,10 @@ func (c *creation) answer(id nsenter.SyncID) (err error) {
 		err = c.plan.Namespaces.writeMaps(c.child.PID)
 	case nsenter.SyncOffsets:
 		err = c.plan.Namespaces.writeOffsets(c.child.PID)
-	case nsenter.SyncChild:
-		err = c.born()
 	case nsenter.SyncHooks:
 		err = c.hooks()
+	case nsenter.SyncLimits:
+		err = c.limits()
 	case nsenter.SyncReady:
 		return c.ready()
 	}
@@ -398,15 +397,29 @@ func (c *creation) answer(id nsenter.SyncID) (err error) {
 	return c.child.Go(id)
 }
 
-// born notes an init that is the preamble itself, and sets the limits that the
-// preamble would have counted in.
-func (c *creation) born() error {
-	if c.process.PID == 0 {
-		if err := c.adopt(c.child.PID); err != nil {
-			return err
-		}
+// limits sets what the runtime alone may set: in the group, what the preamble
+// would have counted in; of init, while it still has the runtime's own ids,
+// without which prlimit(2) needs CAP_SYS_RESOURCE.
+func (c *creation) limits() error {
+	if err := c.adopted(); err != nil {
+		return err
 	}
-	return c.group.Late()
+	if err := c.group.Late(); err != nil {
+		return err
+	}
+	if c.plan.Process == nil {
+		return nil
+	}
+	return c.plan.Process.Outside(c.process.PID)
+}
+
+// adopted makes sure that init is known: where the program does not fork, it
+// is the preamble itself.
+func (c *creation) adopted() error {
+	if c.process.PID != 0 {
+		return nil
+	}
+	return c.adopt(c.child.PID)
 }
 
 // adopt notes who init is.
@@ -442,14 +455,9 @@ func (c *creation) died() error {
 	return e
 }
 
-// ready does what only the runtime may do to init, writes down that the
-// container is created, and lets init wait for start.
+// ready writes down that the container is created, and lets init wait for
+// start.
 func (c *creation) ready() error {
-	if c.plan.Process != nil {
-		if err := c.plan.Process.Outside(c.process.PID); err != nil {
-			return err
-		}
-	}
 	if err := c.handOver(); err != nil {
 		return err
 	}
@@ -488,9 +496,18 @@ func (c *creation) handOver() error {
 
 // hooks runs what belongs before the pivot. From then on poststop is due.
 func (c *creation) hooks() error {
+	if err := c.adopted(); err != nil {
+		return err
+	}
 	c.hooked = true
 	for _, kind := range []string{"prestart", "createRuntime", "createContainer"} {
-		if err := c.runHooks(c.plan.Hooks, kind, specs.StateCreating); err != nil {
+		status := specs.StateCreating
+		if kind == "prestart" {
+			// For these, deprecated ones the container counts as created
+			// (runtime.md#lifecycle, step 3).
+			status = specs.StateCreated
+		}
+		if err := c.runHooks(c.plan.Hooks, kind, status); err != nil {
 			return err
 		}
 	}

@@ -236,8 +236,6 @@ func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg) {
 		origin("/linux/namespaces", "bring up", "lo")
 		bringUpLoopback(b)
 	}
-	origin("", "", "")
-	b.Sync(nsenter.SyncChild)
 }
 
 // bringUpLoopback gives a new network namespace what every program expects of

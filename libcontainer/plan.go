@@ -170,6 +170,8 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 		p.Process.CompileSetup(b, regs.Proc)
 	}
 	p.Rootfs.CompilePivot(b, regs)
+	b.For(nsenter.Origin{Op: "limit", Phase: fault.PhaseProcess})
+	b.Sync(nsenter.SyncLimits)
 	if p.Process != nil {
 		exec = p.Process.CompileFinish(b, regs.Root, regs.Console)
 	}

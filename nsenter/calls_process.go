@@ -92,6 +92,11 @@ func (b *Builder) Setresuid(uid uint32) *Step {
 	return b.Append(unix.SYS_SETRESUID, Num(uid), Num(uid), Num(uid))
 }
 
+// DropBounding drops capability n from the bounding set.
+func (b *Builder) DropBounding(n int, name string) *Step {
+	return b.Append(unix.SYS_PRCTL, Const(unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"), Const(uint64(n), name))
+}
+
 // Capset sets the three capability sets of the process, bit n for capability
 // n (capset(2), version 3).
 func (b *Builder) Capset(effective, permitted, inheritable uint64) *Step {

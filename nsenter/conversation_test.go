@@ -14,15 +14,15 @@ func whole(b *Builder) {
 	b.Sync(SyncMaps)
 	b.Sync(SyncOffsets)
 	b.Fork()
-	b.Sync(SyncChild)
 	b.SendFD(SyncConsole, b.OpenHost("/dev/zero", unix.O_RDONLY))
 	b.Sync(SyncHooks)
+	b.Sync(SyncLimits)
 	b.Sync(SyncReady)
 	b.Exit(0)
 }
 
 // wholeEvents is what Next tells about it, by name.
-var wholeEvents = []string{"maps", "offsets", "pid", "child", "fd console", "hooks", "ready", "end"}
+var wholeEvents = []string{"maps", "offsets", "pid", "fd console", "hooks", "limits", "ready", "end"}
 
 func eventName(t *testing.T, e Event) string {
 	switch {
@@ -119,7 +119,7 @@ func TestPIDInNewNamespace(t *testing.T) {
 	p := built(t, 0, func(b *Builder) {
 		b.Unshare(unix.CLONE_NEWPID)
 		b.Fork()
-		b.Sync(SyncChild)
+		b.Sync(SyncLimits)
 		b.Append(unix.SYS_GETPID).Result = 1
 		b.SendFD(SyncConsole, 1) // descriptor 1: init's pid in its namespace
 		b.Exit(0)
@@ -128,13 +128,13 @@ func TestPIDInNewNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	names, pid := talk(t, c, 2)
-	if !slices.Equal(names, []string{"pid", "child"}) {
+	if !slices.Equal(names, []string{"pid", "limits"}) {
 		t.Fatalf("events %v", names)
 	}
 	if err := unix.Kill(pid, 0); err != nil || pid == 1 {
 		t.Errorf("pid %d: %v", pid, err)
 	}
-	if err := c.Go(SyncChild); err != nil {
+	if err := c.Go(SyncLimits); err != nil {
 		t.Fatal(err)
 	}
 	if e, err := c.Next(); err != nil || e.FD == nil {

@@ -46,15 +46,15 @@ type SyncID uint32
 const (
 	SyncMaps    SyncID = iota + 1 // user namespace made: write the id maps
 	SyncOffsets                   // time namespace made: write its offsets
-	SyncChild                     // init exists: late limits
 	SyncHooks                     // namespaces and mounts made, before the pivot: run hooks
+	SyncLimits                    // the next steps give up rights: limits of init and of its group
 	SyncReady                     // all done but execve: write the state
 	SyncConsole                   // id of the ptmx that SendFD hands over
 	SyncSeccomp                   // id of a seccomp notify descriptor
 )
 
 func (id SyncID) String() string {
-	names := [...]string{"?", "maps", "offsets", "child", "hooks", "ready", "console", "seccomp"}
+	names := [...]string{"?", "maps", "offsets", "hooks", "limits", "ready", "console", "seccomp"}
 	if int(id) < len(names) {
 		return names[id]
 	}

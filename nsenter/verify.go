@@ -199,7 +199,7 @@ func (st *state) success(p *Program, s *Step) {
 			st.is |= noAdmin
 		}
 	case Sync:
-		if SyncID(s.numAt(0)) == SyncChild {
+		if SyncID(s.numAt(0)) == SyncLimits {
 			// Until here the process only became root of its user namespace.
 			st.is &^= gidChanged | uidChanged | capsetOwed
 		}
@@ -349,7 +349,7 @@ func (v *verifier) order() {
 		case Sync:
 			id := SyncID(s.numAt(0))
 			if id <= sync || id > SyncReady {
-				v.fail(i, "syncs come in the order maps, offsets, child, hooks, ready")
+				v.fail(i, "syncs come in the order maps, offsets, hooks, limits, ready")
 			}
 			sync = id
 		case Fork:

@@ -23,7 +23,6 @@ func container(b *Builder) {
 	b.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWPID)
 	b.Sync(SyncOffsets)
 	b.Fork()
-	b.Sync(SyncChild)
 	b.MountSetattrHost("/", true, MountAttr{Propagation: unix.MS_SLAVE})
 	root := b.OpenTreeHost("/bundle/rootfs", true)
 	b.RootOpen()
@@ -55,6 +54,7 @@ func container(b *Builder) {
 	b.PivotRoot()
 	b.DetachHere()
 	b.ChrootHere()
+	b.Sync(SyncLimits)
 
 	b.Prctl(unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP", Num(1))
 	credentials(b)
@@ -158,7 +158,7 @@ func TestVerifyBreaks(t *testing.T) {
 		cloexec  = "every descriptor but stdio is close-on-exec from birth"
 		written  = "a register is written before it is read"
 		shut     = "no descriptor is used after close"
-		order    = "syncs come in the order maps, offsets, child, hooks, ready"
+		order    = "syncs come in the order maps, offsets, hooks, limits, ready"
 		end      = "a program ends in execve or exit_group"
 		filter   = "seccomp comes after no_new_privs or while CAP_SYS_ADMIN is there"
 		follows  = "seccomp is followed by one capset at most and execve"
@@ -328,7 +328,7 @@ func TestVerifyBreaks(t *testing.T) {
 		{"descriptor after report", "the conversation ends with Report", 1, func(b *Builder) { b.ReportTo(1); b.SendFD(SyncConsole, 1) }},
 		{"offsets before maps", order, 1, func(b *Builder) { b.Sync(SyncOffsets); b.Sync(SyncMaps) }},
 		{"ready before hooks", order, 1, func(b *Builder) { b.Sync(SyncReady); b.Sync(SyncHooks) }},
-		{"a sync twice", order, 1, func(b *Builder) { b.Sync(SyncChild); b.Sync(SyncChild) }},
+		{"a sync twice", order, 1, func(b *Builder) { b.Sync(SyncLimits); b.Sync(SyncLimits) }},
 		{"a sync that is none", order, 0, func(b *Builder) { b.Sync(SyncConsole) }},
 	}
 	for _, test := range tests {

@@ -90,12 +90,20 @@ func (c *compiler) isolate() {
 	if flag == 0 {
 		flag = unix.MS_SLAVE | unix.MS_REC
 	}
-	c.at("/linux/rootfsPropagation", "propagation", "/")
+	c.at(c.m.propagationField(), "propagation", "/")
 	if c.m.setattr {
 		c.b.MountSetattrHost("/", true, nsenter.MountAttr{Propagation: flag &^ unix.MS_REC})
 	} else {
 		c.b.Mount("", "/", "", flag, "")
 	}
+}
+
+// propagationField is the entry that asked for a propagation, if any.
+func (m machine) propagationField() fault.Pointer {
+	if m.propagation == 0 {
+		return ""
+	}
+	return "/linux/rootfsPropagation"
 }
 
 const procAttrs = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
@@ -107,7 +115,7 @@ const procRootInode = 1
 // access to /proc (CVE-2025-52881). Where the kernel does not let this user
 // namespace have a new one, it is the host's, held to be a procfs's root.
 func (c *compiler) trustedProc() {
-	c.at("/linux/namespaces", "open a procfs", "/proc")
+	c.at("", "open a procfs", "/proc")
 	fs := c.b.Fsopen("proc")
 	done := c.b.Label()
 	if !c.mayLackRights() {

@@ -79,6 +79,9 @@ func (p *planner) planDevices() map[string]bool {
 }
 
 func (p *planner) device(d specs.LinuxDevice, field fault.Pointer) *Device {
+	if !p.text(field.At("path"), "mknod", d.Path) {
+		return nil
+	}
 	dev := &Device{Base: Base{"mknod", field}, Path: inside(d.Path), Type: d.Type, Mode: 0o666}
 	switch d.Type {
 	case "c", "b", "p":

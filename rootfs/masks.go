@@ -13,10 +13,16 @@ func (p *planner) planMasks() {
 		return
 	}
 	for i, name := range p.spec.Linux.ReadonlyPaths {
-		p.add(&ReadonlyPath{Base{"readonly", fault.Pointer("/linux/readonlyPaths").Index(i)}, inside(name)})
+		field := fault.Pointer("/linux/readonlyPaths").Index(i)
+		if p.text(field, "readonly", name) {
+			p.add(&ReadonlyPath{Base{"readonly", field}, inside(name)})
+		}
 	}
 	for i, name := range p.spec.Linux.MaskedPaths {
-		p.add(&Mask{Base{"mask", fault.Pointer("/linux/maskedPaths").Index(i)}, inside(name)})
+		field := fault.Pointer("/linux/maskedPaths").Index(i)
+		if p.text(field, "mask", name) {
+			p.add(&Mask{Base{"mask", field}, inside(name)})
+		}
 	}
 }
 

@@ -44,7 +44,7 @@ func (p *planner) planMount(m specs.Mount, field fault.Pointer) {
 	if m.Type == "bind" || m.Type == "rbind" {
 		e.flags.Bind, e.flags.Recursive = true, e.flags.Recursive || m.Type == "rbind"
 	}
-	if !p.checkTarget(e) || !p.checkKernel(e) {
+	if !p.checkText(e) || !p.checkTarget(e) || !p.checkKernel(e) {
 		return
 	}
 	switch {
@@ -61,12 +61,19 @@ func (p *planner) planMount(m specs.Mount, field fault.Pointer) {
 	}
 }
 
+func (p *planner) checkText(e *entry) bool {
+	ok := p.text(e.field.At("destination"), "mount", e.Destination) &&
+		p.text(e.field.At("source"), "mount", e.Source) && p.text(e.field.At("type"), "mount", e.Type)
+	for i, name := range e.Options {
+		ok = p.text(e.option(i), "mount", name) && ok
+	}
+	return ok
+}
+
 func (p *planner) checkTarget(e *entry) bool {
 	switch {
 	case e.Destination == "":
 		p.complain(e.field.At("destination"), "mount", e.Source, "a destination is required", "")
-	case strings.IndexByte(e.Destination+e.Source, 0) >= 0:
-		p.complain(e.field, "mount", e.target, "a path has a zero byte", "")
 	case e.target == "/":
 		p.complain(e.field.At("destination"), "mount", "/", "a mount on / would hide the root file system", "set /root/path to it")
 	default:

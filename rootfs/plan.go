@@ -126,11 +126,23 @@ func (p *planner) complain(field fault.Pointer, op, path, msg, hint string) {
 	})
 }
 
+// text complains about a string that the kernel would take for a shorter one.
+func (p *planner) text(field fault.Pointer, op, s string) bool {
+	if strings.IndexByte(s, 0) < 0 {
+		return true
+	}
+	p.complain(field, op, s, "a zero byte cannot be part of it", "")
+	return false
+}
+
 func (p *planner) add(op Op) { p.Ops = append(p.Ops, op) }
 
 func (p *planner) planRoot() {
 	if p.spec.Root == nil || p.spec.Root.Path == "" {
 		p.complain("/root/path", "root", "", "a root file system is required", "")
+		return
+	}
+	if !p.text("/root/path", "root", p.spec.Root.Path) {
 		return
 	}
 	p.Root = p.inBundle(p.spec.Root.Path)
@@ -191,7 +203,7 @@ func rootPropagation(name string) (uint64, bool) {
 }
 
 func (p *planner) planWorkdir() {
-	if p.spec.Process == nil {
+	if p.spec.Process == nil || !p.text("/process/cwd", "mkdir", p.spec.Process.Cwd) {
 		return
 	}
 	if cwd := inside(p.spec.Process.Cwd); cwd != "/" {

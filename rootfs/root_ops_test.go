@@ -35,6 +35,14 @@ func TestRootOps(t *testing.T) {
 	must(t, unix.Mount("tmpfs", filepath.Join(data, "sub"), "tmpfs", 0, ""))
 	t.Cleanup(func() { unix.Unmount(filepath.Join(data, "sub"), unix.MNT_DETACH) })
 
+	var layers []string
+	for i := range 3 {
+		layer := filepath.Join(t.TempDir(), strings.Repeat(string(rune('a'+i)), 130))
+		must(t, os.Mkdir(layer, 0o755))
+		layers = append(layers, layer)
+	}
+	lower := strings.Join(append(layers, data), ":")
+
 	for _, c := range []struct {
 		name, config, script, want string
 		newOnly                    bool
@@ -128,6 +136,12 @@ func TestRootOps(t *testing.T) {
 			newOnly: true,
 		},
 		{
+			name:   "an overlay of many layers with long names",
+			config: withProc(`{"destination": "/o", "type": "overlay", "source": "ov", "options": ["lowerdir=LOWER", "ro"]}`),
+			script: `show /o; busybox ls /o`,
+			want:   "/o ro,relatime overlay ov\nfile\nsub\n",
+		},
+		{
 			name: "devices",
 			config: `{"mounts": [{"destination": "/dev", "type": "tmpfs"}], "linux": {"devices": [
 				{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 384, "uid": 5, "gid": 6},
@@ -174,7 +188,7 @@ func TestRootOps(t *testing.T) {
 					c.prepare(t, filepath.Join(bundle, "rootfs"))
 				}
 				out, err := container{
-					bundle: bundle, config: strings.ReplaceAll(c.config, "DATA", data), opt: allNew, kernel: kernel,
+					bundle: bundle, config: strings.NewReplacer("DATA", data, "LOWER", lower).Replace(c.config), opt: allNew, kernel: kernel,
 					script: showMount + c.script,
 				}.run(t)
 				if err != nil {

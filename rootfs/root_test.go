@@ -120,7 +120,7 @@ func (c container) program(t *testing.T, plan *Plan) *nsenter.Program {
 		b.Fork()
 	}
 	if c.opt.UserNS {
-		b.Sync(nsenter.SyncChild)
+		b.Sync(nsenter.SyncLimits)
 	}
 	sources := make([]nsenter.Reg, n)
 	for i := range sources {
@@ -207,7 +207,7 @@ func converse(t *testing.T, child *nsenter.Child) error {
 			return nil
 		case event.FD != nil:
 			t.Cleanup(func() { event.FD.Close() })
-		case event.Sync == nsenter.SyncChild:
+		case event.Sync == nsenter.SyncLimits:
 			if err := child.Go(event.Sync); err != nil {
 				t.Fatal(err)
 			}

@@ -76,7 +76,7 @@ func groups(name string) []string {
 	return out
 }
 
-// processes are those in a group that carries a name.
+// processes are those in a group that carries a name. A zombie is only waiting for its parent.
 func processes(name string) []int {
 	var out []int
 	entries, _ := os.ReadDir("/proc")
@@ -86,11 +86,17 @@ func processes(name string) []int {
 			continue
 		}
 		raw, _ := os.ReadFile("/proc/" + e.Name() + "/cgroup")
-		if strings.Contains(string(raw), "/"+name) {
+		if strings.Contains(string(raw), "/"+name) && !zombie(pid) {
 			out = append(out, pid)
 		}
 	}
 	return out
+}
+
+func zombie(pid int) bool {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(raw), ") ")
+	return err != nil || strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
 }
 
 // cleanUp takes back what a script's containers left, whatever happened to it. Every name that it looks for has the

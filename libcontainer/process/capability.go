@@ -9,22 +9,20 @@ import (
 	"berth/libcontainer/fault"
 )
 
-// capNames are the capabilities by number (linux/capability.h), without "CAP_".
+// capNames are the capabilities by number (linux/capability.h).
 var capNames = [...]string{
-	"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL",
-	"SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE",
-	"NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-	"SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT",
-	"SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME",
-	"SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL",
-	"SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM",
-	"BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER",
+	"CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
+	"CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST",
+	"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER",
+	"CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE",
+	"CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE",
+	"CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD",
+	"CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP",
+	"CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM",
+	"CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF",
+	"CAP_CHECKPOINT_RESTORE",
 }
-
-const (
-	capDacOverride = 1
-	capSysAdmin    = 21
-)
 
 // CapabilityNames are the capabilities 0..last, as "CAP_CHOWN".
 func CapabilityNames(last int) []string { return allCaps(min(last, len(capNames)-1)).names() }
@@ -38,7 +36,7 @@ func (s capSet) has(n int) bool { return s>>n&1 == 1 }
 func (s capSet) names() []string {
 	out := make([]string, 0, bits.OnesCount64(uint64(s)))
 	for rest := s; rest != 0; rest &= rest - 1 {
-		out = append(out, "CAP_"+capNames[bits.TrailingZeros64(uint64(rest))])
+		out = append(out, capNames[bits.TrailingZeros64(uint64(rest))])
 	}
 	return out
 }
@@ -173,12 +171,8 @@ func (r *capReader) subset(at fault.Pointer, names []string, limit capSet, why s
 
 // capNumber is the number of "CAP_NAME", or -1.
 func capNumber(name string) int {
-	short, ok := strings.CutPrefix(name, "CAP_")
-	if !ok {
-		return -1
-	}
 	for i, n := range capNames {
-		if n == short {
+		if n == name {
 			return i
 		}
 	}

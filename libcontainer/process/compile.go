@@ -9,14 +9,13 @@ import (
 	"berth/nsenter"
 )
 
-// CompileEarly adds what a runtime without privileges must let the process do
-// for itself: its own /proc files are its user's only while it is dumpable,
-// and nothing foreign is joined yet. Nothing on a privileged runtime.
+// CompileEarly adds what the process does with the runtime's own rights, before
+// it joins any namespace: I/O priority, and, where the runtime cannot reach
+// into the /proc directory of its non-dumpable child, the OOM score. Those
+// files are its user's only while it is dumpable, and nothing foreign is there
+// yet.
 func (p *Plan) CompileEarly(b *nsenter.Builder) {
-	if !p.early {
-		return
-	}
-	if p.oomScore != nil {
+	if p.oomScore != nil && p.early {
 		value := fmt.Sprint(*p.oomScore)
 		origin(b, "/process/oomScoreAdj", "oom_score_adj", value)
 		b.Prctl(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE", nsenter.Num(1))
@@ -169,8 +168,8 @@ func (p *Plan) limits(b *nsenter.Builder, now setter) {
 func (p *Plan) dropBounding(b *nsenter.Builder) {
 	for n := 0; n <= p.caps.last; n++ {
 		if !p.caps.bounding.has(n) {
-			origin(b, "/process/capabilities/bounding", "drop from the bounding set", "CAP_"+capNames[n])
-			b.Prctl(unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP", nsenter.Const(uint64(n), "CAP_"+capNames[n]))
+			origin(b, "/process/capabilities/bounding", "drop from the bounding set", capNames[n])
+			b.DropBounding(n, capNames[n])
 		}
 	}
 }
@@ -250,7 +249,7 @@ func (p *Plan) keepForSeccomp() capSet {
 	if p.seccomp == nil || p.noNewPrivs {
 		return 0
 	}
-	return 1 << capSysAdmin &^ p.caps.effective
+	return 1 << unix.CAP_SYS_ADMIN &^ p.caps.effective
 }
 
 func (p *Plan) capset(b *nsenter.Builder, extra capSet) {
@@ -265,10 +264,10 @@ func (p *Plan) raiseAmbient(b *nsenter.Builder) {
 	b.Prctl(unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT", nsenter.Const(unix.PR_CAP_AMBIENT_CLEAR_ALL, "PR_CAP_AMBIENT_CLEAR_ALL"))
 	for n := 0; n <= p.caps.last; n++ {
 		if p.caps.ambient.has(n) {
-			origin(b, "/process/capabilities/ambient", "ambient", "CAP_"+capNames[n])
+			origin(b, "/process/capabilities/ambient", "ambient", capNames[n])
 			b.Prctl(unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT",
 				nsenter.Const(unix.PR_CAP_AMBIENT_RAISE, "PR_CAP_AMBIENT_RAISE"),
-				nsenter.Const(uint64(n), "CAP_"+capNames[n]))
+				nsenter.Const(uint64(n), capNames[n]))
 		}
 	}
 }

@@ -181,9 +181,9 @@ func planIOPriority(p *specs.LinuxIOPriority) *ioprio {
 }
 
 // canReach tells whether the runtime may write to the /proc files of its
-// non-dumpable child, which belong to root, and set what is not its user's.
+// non-dumpable child, which belong to root.
 func canReach(f host.Facts) bool {
-	return f.Caps>>capDacOverride&1 == 1 && !f.UserNS
+	return f.Caps>>unix.CAP_DAC_OVERRIDE&1 == 1 && !f.UserNS
 }
 
 // personality is an execution domain.

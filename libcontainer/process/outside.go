@@ -11,11 +11,11 @@ import (
 	"berth/libcontainer/fault"
 )
 
-// Outside does to process pid what needs the runtime's rights: resource
-// limits, OOM score, scheduler and I/O priority. The process must be waiting.
-// Errors carry their entry.
+// Outside does to process pid what needs the runtime's rights after the last
+// fork: resource limits, OOM score and scheduler (SCHED_DEADLINE cannot fork).
+// The process must be waiting. Errors carry their entry.
 func (p *Plan) Outside(pid int) error {
-	for _, step := range []func(int) error{p.setRlimits, p.setOOMScore, p.setScheduler, p.setIOPriority} {
+	for _, step := range []func(int) error{p.setRlimits, p.setOOMScore, p.setScheduler} {
 		if err := step(pid); err != nil {
 			return err
 		}
@@ -58,18 +58,6 @@ func (p *Plan) setScheduler(pid int) error {
 	}
 	if err := unix.SchedSetAttr(pid, p.scheduler, 0); err != nil {
 		return outsideError(err, "sched_setattr", p.schedText, "/process/scheduler")
-	}
-	return nil
-}
-
-func (p *Plan) setIOPriority(pid int) error {
-	if p.ioprio == nil || p.early {
-		return nil
-	}
-	const whoProcess = 1 // the process is alone, its children inherit
-	_, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, whoProcess, uintptr(pid), uintptr(p.ioprio.value))
-	if errno != 0 {
-		return outsideError(errno, "ioprio_set", p.ioprio.text, "/process/ioPriority")
 	}
 	return nil
 }

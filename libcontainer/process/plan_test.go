@@ -113,8 +113,11 @@ func never(t *testing.T, lines []string, parts ...string) {
 	}
 }
 
-// rlimitStep is how the program's text names prlimit64(2).
-var rlimitStep = nsenter.Call(unix.SYS_PRLIMIT64).String()
+// How the program's text names these calls.
+var (
+	rlimitStep = nsenter.Call(unix.SYS_PRLIMIT64).String()
+	ioprioStep = nsenter.Call(unix.SYS_IOPRIO_SET).String()
+)
 
 func TestSteps(t *testing.T) {
 	const (
@@ -230,8 +233,8 @@ func TestSteps(t *testing.T) {
 		{
 			name: "user", config: `{"process": {"user": {"uid": 1000, "gid": 1001, "umask": 63, "additionalGids": [10, 20]}}}`,
 			want: []string{
-				`prctl(PR_CAPBSET_DROP, CAP_CHOWN, 0, 0, 0)  # /process/capabilities/bounding`,
-				`prctl(PR_CAPBSET_DROP, CAP_CHECKPOINT_RESTORE, 0, 0, 0)  # /process/capabilities/bounding`,
+				`prctl(PR_CAPBSET_DROP, CAP_CHOWN)  # /process/capabilities/bounding`,
+				`prctl(PR_CAPBSET_DROP, CAP_CHECKPOINT_RESTORE)  # /process/capabilities/bounding`,
 				`umask(077)  # /process/user/umask`,
 				`prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)  # /process/capabilities`,
 				`setgroups(2, [10 20])  # /process/user/additionalGids`,
@@ -263,19 +266,19 @@ func TestSteps(t *testing.T) {
 		{
 			name: "an old kernel's capabilities", config: `{}`,
 			facts: func(f *host.Facts) { f.LastCap, f.Kernel = 37, host.Version{Major: 5, Minor: 10} },
-			want:  []string{`prctl(PR_CAPBSET_DROP, CAP_AUDIT_READ, 0, 0, 0)  # /process/capabilities/bounding`},
+			want:  []string{`prctl(PR_CAPBSET_DROP, CAP_AUDIT_READ)  # /process/capabilities/bounding`},
 			never: []string{"CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE", "close_range"},
 		},
 		{
 			name: "a new kernel's capabilities", config: `{}`,
 			facts: func(f *host.Facts) { f.LastCap = 60 },
-			want:  []string{`prctl(PR_CAPBSET_DROP, CAP_CHECKPOINT_RESTORE, 0, 0, 0)  # /process/capabilities/bounding`},
+			want:  []string{`prctl(PR_CAPBSET_DROP, CAP_CHECKPOINT_RESTORE)  # /process/capabilities/bounding`},
 		},
 		{
 			name: "no_new_privs and a filter", config: `{"process": {"noNewPrivileges": true}, "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}`,
 			want: []string{
 				`prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # /process/noNewPrivileges`,
-				`prctl(PR_CAPBSET_DROP, CAP_CHOWN, 0, 0, 0)  # /process/capabilities/bounding`,
+				`prctl(PR_CAPBSET_DROP, CAP_CHOWN)  # /process/capabilities/bounding`,
 				`setresuid(0, 0, 0)  # /process/user/uid`,
 				`capset(_LINUX_CAPABILITY_VERSION_3, {effective=0x0, permitted=0x0, inheritable=0x0})  # /process/capabilities`,
 				find, `close_range(3, ~0U, CLOSE_RANGE_CLOEXEC)`,
@@ -355,8 +358,12 @@ func TestSteps(t *testing.T) {
 			want:   []string{find, rlimitStep + `(0, RLIMIT_NOFILE, {rlim_cur=3, rlim_max=2048}, NULL)  # /process/rlimits/0`, run},
 		},
 		{
+			name: "I/O priority with the runtime's rights", config: `{"process": {"ioPriority": {"class": "IOPRIO_CLASS_RT", "priority": 3}}}`,
+			want: []string{ioprioStep + `(IOPRIO_WHO_PROCESS, 0, 0x2003)  # /process/ioPriority`, `setsid()`},
+		},
+		{
 			name:   "what a rootless runtime leaves to the process",
-			config: `{"process": {"oomScoreAdj": 100, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 3}}}`,
+			config: `{"process": {"oomScoreAdj": 100}}`,
 			opt:    Options{UserNS: true, NoNewKeyring: true},
 			facts:  func(f *host.Facts) { f.Caps, f.EUID = 0, 1000 },
 			want: []string{
@@ -620,13 +627,14 @@ func TestExplain(t *testing.T) {
 
 // Every hint belongs to an operation that some step or Outside has.
 func TestHintsAreReachable(t *testing.T) {
-	ops := map[string]bool{"prlimit": true, "oom_score_adj": true, "sched_setattr": true, "ioprio_set": true, opFind: true, opExec: true}
+	ops := map[string]bool{"prlimit": true, "oom_score_adj": true, "sched_setattr": true, opFind: true, opExec: true}
 	p := planOf(t, config(t, `{"hostname": "h", "domainname": "d",
-		"process": {"terminal": true, "noNewPrivileges": true, "user": {"uid": 1, "gid": 1}},
+		"process": {"terminal": true, "noNewPrivileges": true, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 1}, "user": {"uid": 1, "gid": 1}},
 		"linux": {"sysctl": {"a.b": "1"}, "memoryPolicy": {"mode": "MPOL_LOCAL", "nodes": ""}, "seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}`),
 		machine(), Options{})
 	p.Filter = &seccomp.Filter{BPF: make([]byte, 8)}
 	b := nsenter.NewBuilder(3)
+	p.CompileEarly(b)
 	p.CompileSetup(b, procReg)
 	p.CompileExec(b, p.CompileFinish(b, rootReg, consoleReg))
 	prog, err := b.Program()

@@ -65,7 +65,7 @@ type Plan struct {
 	scheduler *unix.SchedAttr
 	schedText string
 	ioprio    *ioprio
-	early     bool // the runtime may not do all of Outside: the walker does it first
+	early     bool // the runtime cannot write to the process's /proc files
 
 	args, env []string
 	preserve  int

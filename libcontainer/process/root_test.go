@@ -411,6 +411,104 @@ func TestRunFails(t *testing.T) {
 	}
 }
 
+// The terminal is the three standard descriptors, the session's, of the size
+// asked for, and the user's.
+func TestRunTerminal(t *testing.T) {
+	needRoot(t)
+	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip("[ptmx] " + err.Error())
+	}
+	defer ptmx.Close()
+	if err := unix.IoctlSetPointerInt(int(ptmx.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.IoctlRetInt(int(ptmx.Fd()), unix.TIOCGPTPEER)
+	if err != nil || fd < 0 {
+		n, _ := unix.IoctlGetInt(int(ptmx.Fd()), unix.TIOCGPTN)
+		if fd, err = unix.Open("/dev/pts/"+strconv.Itoa(n), unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pts := os.NewFile(uintptr(fd), "pts")
+	defer pts.Close()
+
+	spec := base("sh", "-c", "busybox stty size; : </dev/tty && echo controlling; [ -O /proc/self/fd/1 ] && echo mine; cat <&2 >&1")
+	spec.Process.Terminal = true
+	spec.Process.ConsoleSize = &specs.Box{Height: 31, Width: 97}
+	spec.Process.User = specs.User{UID: 1000, GID: 1000}
+	p, _, complaints := NewPlan(spec, realFacts(t), Options{ID: "t"})
+	if err := complaints.Err(); err != nil {
+		t.Fatal(err)
+	}
+	root := makeRoot(t)
+	if err := unix.Mknod(filepath.Join(root, "dev/tty"), unix.S_IFCHR|0o666, int(unix.Mkdev(5, 0))); err != nil {
+		t.Skip("[mknod] " + err.Error())
+	}
+	if err := os.Chmod(filepath.Join(root, "dev/tty"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	b := nsenter.NewBuilder(1)
+	b.Unshare(unix.CLONE_NEWNS)
+	b.MountSetattrHost("/", true, nsenter.MountAttr{Propagation: unix.MS_PRIVATE})
+	r := b.OpenHost(root, unix.O_PATH|unix.O_DIRECTORY)
+	fs := b.Fsopen("proc")
+	b.FsconfigCreate(fs)
+	proc := b.Fsmount(fs, 0)
+	b.MoveMount(proc, b.MakeDir(r, "proc", 0o755))
+	p.CompileSetup(b, proc)
+	b.Fchdir(r)
+	b.ChrootHere()
+	p.CompileExec(b, p.CompileFinish(b, r, 1))
+	prog, err := b.Program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, err := nsenter.Seal(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exe.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	n := int(null.Fd())
+	child, err := nsenter.Start(nsenter.Config{Exe: exe, Stdio: [3]int{n, n, n}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.Close()
+	if err := child.Send(prog, []*os.File{pts}); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := child.Next(); err != nil || !e.End {
+		t.Fatal(e, err)
+	}
+	pts.Close()
+	if _, err := ptmx.WriteString("typed\n\x04"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := child.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	out := make([]byte, 4096)
+	got := ""
+	for {
+		n, err := ptmx.Read(out)
+		got += string(out[:n])
+		if err != nil {
+			break // EIO: nobody has the terminal any more
+		}
+	}
+	for _, want := range []string{"31 97", "controlling", "mine", "typed"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+}
+
 // No descriptor that the walker has open leads to a working directory
 // (CVE-2024-21626).
 func TestRunNoCwdByDescriptor(t *testing.T) {
