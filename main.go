@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"berth/cli"
+	_ "berth/nsenter/prefault"
 )
 
 func main() { os.Exit(cli.Main(os.Args)) }

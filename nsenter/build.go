@@ -3,8 +3,6 @@ package nsenter
 import (
 	"encoding/binary"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,17 +14,31 @@ type Builder struct {
 	origin  Origin
 	next    Reg
 	free    []Reg
-	strings map[string]uint32
+	strings map[string]uint32 // where a string stands in data
+	structs map[any]Arg       // what Struct has put into data
+	args    []Arg             // of the steps, one slab after the other
 	labels  []*Label
 }
+
+// Enough for the default configuration without growing.
+const (
+	usualSteps = 512
+	usualArgs  = 1536
+	usualData  = 16 << 10
+)
 
 // NewBuilder returns an empty program that will receive n descriptors, which
 // are in registers 1..n in the order in which Start is given them.
 func NewBuilder(n int) *Builder {
 	return &Builder{
-		p:       Program{Received: n, RootAt: -1},
+		p: Program{
+			Received: n, RootAt: -1,
+			Steps: make([]Step, 0, usualSteps), data: make([]byte, 0, usualData),
+		},
 		next:    Reg(n + 1),
-		strings: map[string]uint32{},
+		strings: make(map[string]uint32, 128),
+		structs: map[any]Arg{},
+		args:    make([]Arg, 0, usualArgs),
 	}
 }
 
@@ -123,7 +135,13 @@ func (b *Builder) Registers() int { return int(b.next) }
 // Append adds a step. Use the methods in calls.go; Append is for what they do
 // not cover.
 func (b *Builder) Append(call Call, args ...Arg) *Step {
-	b.p.Steps = append(b.p.Steps, Step{Call: call, Args: args, Origin: b.origin})
+	if len(b.args)+len(args) > cap(b.args) {
+		b.args = make([]Arg, 0, max(usualArgs, len(args)))
+	}
+	at := len(b.args)
+	b.args = append(b.args, args...)
+	end := len(b.args)
+	b.p.Steps = append(b.p.Steps, Step{Call: call, Args: b.args[at:end:end], Origin: b.origin})
 	return b.Last()
 }
 
@@ -136,29 +154,35 @@ func (b *Builder) yields(call Call, args ...Arg) Reg {
 
 // Num is a number printed in decimal.
 func Num[T ~int | ~int32 | ~int64 | ~uint | ~uint32 | ~uint64](v T) Arg {
-	return Arg{num: uint64(v), text: fmt.Sprint(v)}
+	if v < 0 {
+		return Arg{num: uint64(v), text: negative(v)}
+	}
+	return Arg{num: uint64(v)}
 }
 
 // Octal is a file mode.
-func Octal(v uint32) Arg { return Arg{num: uint64(v), text: "0" + strconv.FormatUint(uint64(v), 8)} }
+func Octal(v uint32) Arg { return Arg{num: uint64(v), text: octal(v)} }
 
 // Hex is a number printed in hexadecimal.
-func Hex(v uint64) Arg { return Arg{num: v, text: fmt.Sprintf("%#x", v)} }
+func Hex(v uint64) Arg { return Arg{num: v, text: hex(v)} }
 
 // Const is a number that is printed by its name.
-func Const(v uint64, name string) Arg { return Arg{num: v, text: name} }
+func Const(v uint64, name string) Arg { return Arg{num: v, text: word(name)} }
+
+// Shown is a number that is printed by text.
+func Shown(v uint64, text fmt.Stringer) Arg { return Arg{num: v, text: text} }
 
 // CWD is AT_FDCWD.
 func CWD() Arg {
 	at := int64(unix.AT_FDCWD)
-	return Arg{num: uint64(at), text: "AT_FDCWD"}
+	return Arg{num: uint64(at), text: word("AT_FDCWD")}
 }
 
 // FD is a register as an argument.
 func FD(r Reg) Arg { return Arg{kind: inRegister, reg: r} }
 
 // Null is a null pointer.
-func Null() Arg { return Arg{text: "NULL"} }
+func Null() Arg { return Arg{text: word("NULL")} }
 
 // Str puts s with its final zero byte into data. Equal strings are stored once.
 func (b *Builder) Str(s string) Arg {
@@ -167,13 +191,30 @@ func (b *Builder) Str(s string) Arg {
 		at = b.put(append([]byte(s), 0), 1)
 		b.strings[s] = at
 	}
-	return Arg{kind: inData, num: uint64(at), text: strconv.Quote(s), str: &s}
+	return Arg{kind: inData, num: uint64(at), text: str(s)}
 }
 
 // Bytes puts raw bytes into data, 8-aligned; text is what the program's text
 // shows for them.
 func (b *Builder) Bytes(raw []byte, text string) Arg {
-	return Arg{kind: inData, num: uint64(b.put(raw, 8)), text: text}
+	return Arg{kind: inData, num: uint64(b.put(raw, 8)), text: word(text)}
+}
+
+// layout is a C struct that many steps pass alike: comparable, so that equal
+// ones are stored once.
+type layout interface {
+	fmt.Stringer
+	bytes() []byte
+}
+
+// structure puts s into data, 8-aligned, equal ones once.
+func (b *Builder) structure(s layout) Arg {
+	a, ok := b.structs[s]
+	if !ok {
+		a = Arg{kind: inData, num: uint64(b.put(s.bytes(), 8)), text: s}
+		b.structs[s] = a
+	}
+	return a
 }
 
 func (b *Builder) put(raw []byte, align int) uint32 {
@@ -188,6 +229,10 @@ func (b *Builder) put(raw []byte, align int) uint32 {
 // Words packs 64-bit words into data, 8-aligned, such as a C struct of them.
 // An Arg word that lives in data becomes a pointer to it.
 func (b *Builder) Words(text string, words ...Arg) Arg {
+	return b.words(word(text), words)
+}
+
+func (b *Builder) words(text fmt.Stringer, words []Arg) Arg {
 	raw := make([]byte, 8*len(words))
 	for i, w := range words {
 		if w.kind == number {
@@ -209,7 +254,7 @@ func (b *Builder) Strings(list []string) Arg {
 	for _, s := range list {
 		words = append(words, b.Str(s))
 	}
-	return b.Words(quoteList(list), append(words, Null())...)
+	return b.words(quoted(list), append(words, Null()))
 }
 
 // Packed is strings one after the other, each with its zero byte.
@@ -218,20 +263,12 @@ func (b *Builder) Packed(list []string) Arg {
 	for _, s := range list {
 		raw = append(append(raw, s...), 0)
 	}
-	return Arg{kind: inData, num: uint64(b.put(raw, 1)), text: quoteList(list)}
+	return Arg{kind: inData, num: uint64(b.put(raw, 1)), text: quoted(list)}
 }
 
 // At is a place n bytes behind a in data.
 func (a Arg) At(n int) Arg {
 	a.num += uint64(n)
-	a.text = fmt.Sprintf("%s+%d", a.text, n)
+	a.text = word(fmt.Sprintf("%s+%d", a.text, n))
 	return a
-}
-
-func quoteList(list []string) string {
-	quoted := make([]string, len(list))
-	for i, s := range list {
-		quoted[i] = strconv.Quote(s)
-	}
-	return "[" + strings.Join(quoted, ", ") + "]"
 }

@@ -64,13 +64,22 @@ func openTreeFlags(recursive bool) uint64 {
 // OpenIn opens path inside root; links stay inside and magic links are refused
 // (openat2(2)).
 func (b *Builder) OpenIn(root Reg, path string, f int) Reg {
-	how := make([]byte, 24)
-	all := uint64(f) | unix.O_CLOEXEC
-	resolve := uint64(unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS)
-	binary.NativeEndian.PutUint64(how, all)
-	binary.NativeEndian.PutUint64(how[16:], resolve)
-	text := fmt.Sprintf("{%s, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}", flags(all, openFlags).text)
-	return b.yields(unix.SYS_OPENAT2, FD(root), b.Str(path), b.Bytes(how, text), Num(24))
+	how := openHow{uint64(f) | unix.O_CLOEXEC, unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	return b.yields(unix.SYS_OPENAT2, FD(root), b.Str(path), b.structure(how), Num(24))
+}
+
+// openHow is struct open_how of openat2(2).
+type openHow struct{ flags, resolve uint64 }
+
+func (h openHow) bytes() []byte {
+	raw := make([]byte, 24)
+	binary.NativeEndian.PutUint64(raw, h.flags)
+	binary.NativeEndian.PutUint64(raw[16:], h.resolve)
+	return raw
+}
+
+func (h openHow) String() string {
+	return "{" + named{h.flags, openFlags}.String() + ", " + named{h.resolve, resolveFlags}.String() + "}"
 }
 
 // MakeDir opens the directory path inside root and makes what is missing.
@@ -96,12 +105,34 @@ func (b *Builder) Mkdirat(dir Reg, name string, mode uint32) *Step {
 // Mknodat makes the node name, a single component, in dir. mode has the type.
 func (b *Builder) Mknodat(dir Reg, name string, mode uint32, dev uint64) *Step {
 	return b.Append(unix.SYS_MKNODAT, FD(dir), b.Str(name), modeArg(mode),
-		Const(dev, fmt.Sprintf("makedev(%d, %d)", unix.Major(dev), unix.Minor(dev))))
+		Shown(dev, device(dev)))
 }
 
-func modeArg(mode uint32) Arg {
-	names := map[uint32]string{unix.S_IFCHR: "S_IFCHR|", unix.S_IFBLK: "S_IFBLK|", unix.S_IFIFO: "S_IFIFO|"}
-	return Const(uint64(mode), fmt.Sprintf("%s0%o", names[mode&unix.S_IFMT], mode&^uint32(unix.S_IFMT)))
+func modeArg(mode uint32) Arg { return Shown(uint64(mode), nodeMode(mode)) }
+
+// nodeMode is a mode with a file type, device a device number.
+type (
+	nodeMode uint32
+	device   uint64
+)
+
+func (m nodeMode) String() string {
+	kind := ""
+	switch m & unix.S_IFMT {
+	case unix.S_IFCHR:
+		kind = "S_IFCHR|"
+	case unix.S_IFBLK:
+		kind = "S_IFBLK|"
+	case unix.S_IFIFO:
+		kind = "S_IFIFO|"
+	case unix.S_IFREG:
+		kind = "S_IFREG|"
+	}
+	return kind + octal(m&^unix.S_IFMT).String()
+}
+
+func (d device) String() string {
+	return fmt.Sprintf("makedev(%d, %d)", unix.Major(uint64(d)), unix.Minor(uint64(d)))
 }
 
 // Symlinkat makes name, a single component in dir, a link to target.
@@ -207,10 +238,6 @@ func (b *Builder) MountSetattrHost(path string, recursive bool, a MountAttr) *St
 }
 
 func (b *Builder) mountSetattr(dir Arg, path string, recursive bool, a MountAttr) *Step {
-	raw := make([]byte, 32)
-	binary.NativeEndian.PutUint64(raw, a.Set)
-	binary.NativeEndian.PutUint64(raw[8:], a.Clear)
-	binary.NativeEndian.PutUint64(raw[16:], a.Propagation)
 	var f uint64
 	if path == "" {
 		f |= unix.AT_EMPTY_PATH
@@ -218,14 +245,23 @@ func (b *Builder) mountSetattr(dir Arg, path string, recursive bool, a MountAttr
 	if recursive {
 		f |= unix.AT_RECURSIVE
 	}
-	return b.Append(unix.SYS_MOUNT_SETATTR, dir, b.Str(path), flags(f, treeFlags), b.Bytes(raw, a.text()), Num(len(raw)))
+	return b.Append(unix.SYS_MOUNT_SETATTR, dir, b.Str(path), flags(f, treeFlags), b.structure(a), Num(32))
 }
 
-func (a MountAttr) text() string {
+func (a MountAttr) bytes() []byte {
+	raw := make([]byte, 32)
+	binary.NativeEndian.PutUint64(raw, a.Set)
+	binary.NativeEndian.PutUint64(raw[8:], a.Clear)
+	binary.NativeEndian.PutUint64(raw[16:], a.Propagation)
+	return raw
+}
+
+// String is the struct as strace would print it.
+func (a MountAttr) String() string {
 	var parts []string
 	add := func(name string, v uint64, table []flagName) {
 		if v != 0 {
-			parts = append(parts, name+"="+flags(v, table).text)
+			parts = append(parts, name+"="+named{v, table}.String())
 		}
 	}
 	add("attr_set", a.Set, attrFlags)

@@ -2,6 +2,7 @@ package nsenter
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -12,21 +13,51 @@ type flagName struct {
 	name string
 }
 
-// flags is a number printed as the names of its bits.
-func flags(v uint64, table []flagName) Arg {
+// The ways in which arguments are printed.
+type (
+	word     string   // as it is
+	str      string   // a string that the argument points to, quoted
+	quoted   []string // several of them
+	octal    uint32
+	hex      uint64
+	negative int64
+	named    struct { // the names of a number's bits
+		v     uint64
+		table []flagName
+	}
+)
+
+func (w word) String() string     { return string(w) }
+func (s str) String() string      { return strconv.Quote(string(s)) }
+func (v octal) String() string    { return "0" + strconv.FormatUint(uint64(v), 8) }
+func (v hex) String() string      { return "0x" + strconv.FormatUint(uint64(v), 16) }
+func (v negative) String() string { return strconv.FormatInt(int64(v), 10) }
+
+func (q quoted) String() string {
+	list := make([]string, len(q))
+	for i, s := range q {
+		list[i] = strconv.Quote(s)
+	}
+	return "[" + strings.Join(list, ", ") + "]"
+}
+
+func (n named) String() string {
 	var names []string
-	rest := v
-	for _, f := range table {
+	rest := n.v
+	for _, f := range n.table {
 		if rest&f.bit == f.bit && f.bit != 0 {
 			names = append(names, f.name)
 			rest &^= f.bit
 		}
 	}
 	if rest != 0 || len(names) == 0 {
-		names = append(names, fmt.Sprintf("%#x", rest))
+		names = append(names, hex(rest).String())
 	}
-	return Const(v, strings.Join(names, "|"))
+	return strings.Join(names, "|")
 }
+
+// flags is a number printed as the names of its bits.
+func flags(v uint64, table []flagName) Arg { return Arg{num: v, text: named{v, table}} }
 
 var cloneFlags = []flagName{
 	{unix.CLONE_NEWUSER, "CLONE_NEWUSER"}, {unix.CLONE_NEWNS, "CLONE_NEWNS"},
@@ -39,6 +70,11 @@ var openFlags = []flagName{
 	{unix.O_PATH, "O_PATH"}, {unix.O_WRONLY, "O_WRONLY"}, {unix.O_RDWR, "O_RDWR"},
 	{unix.O_DIRECTORY, "O_DIRECTORY"}, {unix.O_NOFOLLOW, "O_NOFOLLOW"},
 	{unix.O_NOCTTY, "O_NOCTTY"}, {unix.O_NONBLOCK, "O_NONBLOCK"}, {unix.O_CLOEXEC, "O_CLOEXEC"},
+}
+
+var resolveFlags = []flagName{
+	{unix.RESOLVE_IN_ROOT, "RESOLVE_IN_ROOT"}, {unix.RESOLVE_NO_MAGICLINKS, "RESOLVE_NO_MAGICLINKS"},
+	{unix.RESOLVE_NO_SYMLINKS, "RESOLVE_NO_SYMLINKS"},
 }
 
 var treeFlags = []flagName{
@@ -98,5 +134,5 @@ var callNames = []struct {
 	{unix.SYS_SETGROUPS, "setgroups"}, {unix.SYS_SETRESUID, "setresuid"}, {unix.SYS_SETRESGID, "setresgid"},
 	{unix.SYS_CAPSET, "capset"}, {unix.SYS_SECCOMP, "seccomp"}, {unix.SYS_PERSONALITY, "personality"},
 	{unix.SYS_CLOSE_RANGE, "close_range"}, {unix.SYS_SET_MEMPOLICY, "set_mempolicy"},
-	{unix.SYS_SOCKET, "socket"}, {unix.SYS_GETPID, "getpid"}, {unix.SYS_KILL, "kill"}, {unix.SYS_SENDTO, "sendto"},
+	{unix.SYS_SOCKET, "socket"}, {unix.SYS_PRLIMIT64, "prlimit64"}, {unix.SYS_IOPRIO_SET, "ioprio_set"}, {unix.SYS_GETPID, "getpid"}, {unix.SYS_KILL, "kill"}, {unix.SYS_SENDTO, "sendto"},
 }

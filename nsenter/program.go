@@ -65,10 +65,11 @@ func (id SyncID) String() string {
 // register.
 type Arg struct {
 	kind argKind
-	num  uint64 // number, or offset into data
 	reg  Reg
-	text string // as the text form prints it
-	str  *string
+	num  uint64 // number, or offset into data
+	// text is how the argument is printed, made only when it is; nil is the
+	// number in decimal.
+	text fmt.Stringer
 }
 
 type argKind uint8
@@ -88,10 +89,13 @@ func (a Arg) Number() (uint64, bool) { return a.num, a.kind == number }
 // Text returns the string that the argument points to, and whether it points
 // to one.
 func (a Arg) Text() (string, bool) {
-	if a.str == nil {
-		return "", false
-	}
-	return *a.str, true
+	s, ok := a.text.(str)
+	return string(s), ok
+}
+
+func (a Arg) isString() bool {
+	_, ok := a.Text()
+	return ok
 }
 
 // Origin says who asked for a step, for messages.
@@ -193,8 +197,8 @@ func (a Arg) String() string {
 	switch {
 	case a.kind == inRegister:
 		return a.reg.String()
-	case a.text != "":
-		return a.text
+	case a.text != nil:
+		return a.text.String()
 	}
 	return fmt.Sprint(a.num)
 }

@@ -71,7 +71,7 @@ func env(name, unset string) string {
 
 // samples are the programs that the random ones start from.
 func samples(t *testing.T) []*Program {
-	cwd := Arg{num: CWD().num, text: "AT_FDCWD"}
+	cwd := CWD()
 	makes := func(b *Builder) {
 		for _, path := range []string{"/a/b/c", "link/x", "loop/x", "abs/../rel/x", "/", "file/x", strings.Repeat("/n", 40)} {
 			b.Append(Make, cwd, b.Str(path), Octal(0o755), Const(unix.S_IFDIR, "dir"), Null()).Accepts(unix.ELOOP, unix.ENOTDIR, unix.ENOENT, unix.EEXIST).Result = 1

@@ -255,7 +255,7 @@ func (v *verifier) registers(i int, s *Step, st *state) {
 			v.fail(i, "a procfs that was opened by path is checked before it is used")
 		}
 	}
-	if s.Call == Store && (len(s.Args) == 0 || s.Args[0].kind != inData || s.Args[0].str != nil) {
+	if s.Call == Store && (len(s.Args) == 0 || s.Args[0].kind != inData || s.Args[0].isString()) {
 		v.fail(i, "a register is stored into raw data, never into a shared string")
 	}
 }
@@ -427,8 +427,6 @@ func (p *Program) bytesAt(s *Step, i, n int) []byte {
 	at := s.Args[i].num
 	return p.data[at : at+uint64(n)]
 }
-
-type openHow struct{ flags, resolve uint64 }
 
 // openHow is the struct open_how of an openat2.
 func (p *Program) openHow(s *Step) openHow {

@@ -86,7 +86,7 @@ func (v *verifier) paths(i int, s *Step, st *state) {
 
 func (s *Step) hasText() bool {
 	for _, a := range s.Args {
-		if a.str != nil {
+		if a.isString() {
 			return true
 		}
 	}

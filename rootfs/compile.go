@@ -116,6 +116,11 @@ const procRootInode = 1
 // namespace have a new one, it is the host's, held to be a procfs's root.
 func (c *compiler) trustedProc() {
 	c.at("", "open a procfs", "/proc")
+	if c.m.userNS && !c.m.nested && !c.m.pidNS {
+		c.r.Proc = c.b.Reserve()
+		c.hostProc()
+		return
+	}
 	fs := c.b.Fsopen("proc")
 	done := c.b.Label()
 	if !c.mayLackRights() {
@@ -133,11 +138,16 @@ func (c *compiler) trustedProc() {
 	c.park(c.r.Proc, done)
 	c.b.Last().Then(done)
 	c.b.Place(host)
+	c.hostProc()
+	c.b.Place(done)
+	c.b.Close(fs)
+}
+
+// hostProc makes the host's procfs the trusted one.
+func (c *compiler) hostProc() {
 	c.b.OpenHost("/proc", unix.O_PATH|unix.O_DIRECTORY)
 	c.b.Into(c.r.Proc)
 	c.b.Check(c.r.Proc, nsenter.Identity{Type: unix.S_IFDIR, Magic: unix.PROC_SUPER_MAGIC, Inode: procRootInode})
-	c.b.Place(done)
-	c.b.Close(fs)
 }
 
 // park attaches a mount of our own where the root comes to be mounted over it,

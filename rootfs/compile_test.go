@@ -187,7 +187,7 @@ r5 = openat(r3, "self/fd/1000", O_RDWR|O_NOCTTY|O_CLOEXEC)
 ioctl(r5, TIOCSPTLCK, [0])
 r4 = ioctl(r5, TIOCGPTPEER, O_RDWR|O_NOCTTY|O_CLOEXEC)
 SEND_FD(console, r5)
-mknodat(r2, "console", 0600, makedev(0, 0)) or EEXIST
+mknodat(r2, "console", S_IFREG|0600, makedev(0, 0)) or EEXIST
 r5 = openat2(r2, "console", NOFOLLOW)
 r6 = open_tree(r4, "", CLONE)
 move_mount(r6, "", r5, "")`},

@@ -207,6 +207,13 @@ func (p *planner) planIDMap(e *entry) (*IDMap, bool) {
 	return id, true
 }
 
+// joins tells whether the config has a namespace of this kind, new or joined.
+func (p *planner) joins(kind specs.LinuxNamespaceType) bool {
+	return p.spec.Linux != nil && slices.ContainsFunc(p.spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
+		return n.Type == kind
+	})
+}
+
 func (p *planner) usernsPath() string {
 	if p.spec.Linux == nil {
 		return ""
@@ -230,6 +237,9 @@ func (p *planner) planFilesystem(e *entry) {
 		p.complain(e.option(e.flags.IDMapAt), "idmap", e.target, "only a bind mount can be id-mapped", "")
 		return
 	}
+	if !p.checkOwner(e) {
+		return
+	}
 	m := &Mount{
 		Base: Base{"mount", e.field}, Type: e.Type, Source: e.Source, Target: e.target,
 		Flags: e.flags, source: -1,
@@ -248,6 +258,25 @@ func (p *planner) planFilesystem(e *entry) {
 		return
 	}
 	p.add(m)
+}
+
+// checkOwner complains about a view of the host's namespaces that a user
+// namespace below theirs does not get (user_namespaces(7)).
+func (p *planner) checkOwner(e *entry) bool {
+	if !p.opt.UserNS || p.facts.UserNS {
+		return true
+	}
+	switch {
+	case e.Type == "proc" && !p.m.pidNS:
+		p.complain(e.field, "mount", e.target, "in a user namespace proc needs a pid namespace of the container's own",
+			`add {"type": "pid"} to /linux/namespaces, or bind the host's /proc with rbind`)
+	case e.Type == "sysfs" && !p.opt.NewNetNS && !p.joins(specs.NetworkNamespace):
+		p.complain(e.field, "mount", e.target, "in a user namespace sysfs needs a network namespace of the container's own",
+			`add {"type": "network"} to /linux/namespaces, or bind the host's /sys with rbind and ro`)
+	default:
+		return true
+	}
+	return false
 }
 
 // params splits a list of parameters in one option, and overlayfs's layers,

@@ -101,7 +101,7 @@ func NewPlan(spec *specs.Spec, facts host.Facts, opt Options) (*Plan, fault.List
 		mountNS:       opt.NewMountNS,
 		userNS:        opt.UserNS,
 		nested:        facts.UserNS,
-		pidNS:         opt.NewPIDNS,
+		pidNS:         opt.NewPIDNS || p.joins(specs.PIDNamespace),
 		noPivot:       opt.NoPivot,
 	}
 	p.planRoot()

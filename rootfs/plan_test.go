@@ -157,6 +157,10 @@ func TestPlanComplaints(t *testing.T) {
 			"mknod /dev/x: the device number is out of range (config.json /linux/devices/0)"},
 		{`{"linux": {"devices": [{"path": "/dev/x", "type": "b", "major": 1, "minor": -1}]}}`, privileged, allNew,
 			"mknod /dev/x: the device number is out of range (config.json /linux/devices/0)"},
+		{mounts(`{"destination": "/proc", "type": "proc"}`), privileged, Options{NewMountNS: true, UserNS: true},
+			`mount /proc: in a user namespace proc needs a pid namespace of the container's own (config.json /mounts/0); add {"type": "pid"} to /linux/namespaces, or bind the host's /proc with rbind`},
+		{mounts(`{"destination": "/sys", "type": "sysfs"}`), privileged, Options{NewMountNS: true, UserNS: true},
+			`mount /sys: in a user namespace sysfs needs a network namespace of the container's own (config.json /mounts/0); add {"type": "network"} to /linux/namespaces, or bind the host's /sys with rbind and ro`},
 		{`{}`, unprivileged, Options{UserNS: true},
 			`mount /bundle/rootfs: mounting without a mount namespace needs CAP_SYS_ADMIN on the host (config.json /linux/namespaces); add {"type": "mount"} to /linux/namespaces`},
 		{`{}`, privileged, Options{UserNS: true},
@@ -327,6 +331,17 @@ func TestPlanSources(t *testing.T) {
 	p, _ := planned(t, mounts(`{"destination": "/a", "source": "/x", "options": ["bind"]}`), unprivileged, Options{NewMountNS: true, UserNS: true})
 	if s := p.Sources(); len(s) != 0 {
 		t.Errorf("without privileges the runtime opens nothing, got %v", s)
+	}
+}
+
+// TestPlanJoined joins a pod's namespaces: they are the container's own as far
+// as procfs and sysfs go.
+func TestPlanJoined(t *testing.T) {
+	_, bad := planned(t, `{"mounts": [{"destination": "/proc", "type": "proc"}, {"destination": "/sys", "type": "sysfs"}],
+		"linux": {"namespaces": [{"type": "pid", "path": "/p"}, {"type": "network", "path": "/n"}, {"type": "user", "path": "/u"}]}}`,
+		privileged, Options{NewMountNS: true, UserNS: true})
+	if bad.Err() != nil {
+		t.Error(bad)
 	}
 }
 

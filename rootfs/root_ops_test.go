@@ -522,3 +522,63 @@ func unchanged(t *testing.T, canary string) {
 		t.Errorf("something is mounted on the host's %s", canary)
 	}
 }
+
+// TestRootHostPID has a user namespace but the host's pid namespace, where the
+// kernel allows no procfs: the trusted one is the host's.
+func TestRootHostPID(t *testing.T) {
+	needRoot(t)
+	for _, unpriv := range []bool{false, true} {
+		bundle := busyboxRoot(t)
+		chownTree(t, bundle)
+		out, err := container{
+			bundle: bundle, unpriv: unpriv, opt: Options{NewMountNS: true, UserNS: true},
+			config: `{"mounts": [{"destination": "/proc", "source": "/proc", "options": ["rbind", "nosuid", "nodev", "noexec"]},
+				{"destination": "/dev", "type": "tmpfs"}, {"destination": "/sys", "source": "/sys", "options": ["rbind", "ro"]}],
+				"linux": {"maskedPaths": ["/proc/acpi", "/proc/keys"], "readonlyPaths": ["/proc/sys"]}}`,
+			script: showMount + "show /proc; show /sys; show /proc/sys; busybox wc -c </proc/keys; busybox ls -A /proc/acpi",
+		}.run(t)
+		want := "/proc rw,nosuid,nodev,noexec,relatime proc proc\n/sys ro,relatime sysfs sysfs\n" +
+			"/proc/sys ro,nosuid,nodev,noexec,relatime proc proc\n0\n"
+		if err != nil || out != want {
+			t.Errorf("unprivileged %v: got %v\n%s\nwant\n%s", unpriv, err, out, want)
+		}
+	}
+}
+
+// TestRootRace exchanges a directory of the root with a link out of it all the
+// time (CVE-2021-30465, CVE-2024-45310). Containers may fail; the host's
+// directory stays as it is.
+func TestRootRace(t *testing.T) {
+	needRoot(t)
+	bundle := busyboxRoot(t)
+	root := filepath.Join(bundle, "rootfs")
+	canary := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(canary, "canary"), nil, 0o644))
+	must(t, os.Mkdir(filepath.Join(root, "trap"), 0o755))
+	must(t, os.Symlink(canary, filepath.Join(root, "link")))
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				unix.Renameat2(unix.AT_FDCWD, filepath.Join(root, "trap"), unix.AT_FDCWD, filepath.Join(root, "link"), unix.RENAME_EXCHANGE)
+			}
+		}
+	}()
+	c := container{
+		bundle: bundle, opt: allNew, script: "true",
+		config: `{"mounts": [{"destination": "/proc", "type": "proc"}, {"destination": "/trap/a/b", "type": "tmpfs"},
+			{"destination": "/trap/f", "source": "/dev/null", "options": ["bind"]}],
+			"process": {"cwd": "/trap/c/d"}, "linux": {"devices": [{"path": "/trap/e/null", "type": "c", "major": 1, "minor": 3}],
+			"maskedPaths": ["/trap/a"], "readonlyPaths": ["/trap/e"]}}`,
+	}
+	for range 20 {
+		_, _ = c.run(t)
+	}
+	close(stop)
+	<-done
+	unchanged(t, canary)
+}
