@@ -10,7 +10,8 @@ COMMIT  ?= $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 TAGS     := netgo,osusergo,urfave_cli_no_docs
 LDFLAGS  := -s -w -linkmode external -extldflags -static \
 	$(if $(VERSION),-X berth/cli.version=$(VERSION)) $(if $(COMMIT),-X berth/cli.commit=$(COMMIT))
-GO_BUILD := CGO_ENABLED=1 go build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS)'
+# The heap's start is known, so that nsenter/prefault can have it ready before the Go runtime touches it.
+GO_BUILD := GOEXPERIMENT=norandomizedheapbase64 CGO_ENABLED=1 go build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS)'
 GO_TEST  := go test -tags '$(TAGS)'
 
 C_FLAGS     := -std=gnu11 -O2 -Wall -Wextra -Werror

@@ -66,10 +66,8 @@ func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error)
 	p.Cgroup, more = cgroups.NewPlan(spec, opt.ID, facts, cgroups.Options{Manager: opt.CgroupManager, Rootless: opt.Rootless})
 	complaints = append(complaints, more...)
 
-	if spec.Root != nil {
-		p.Rootfs, more = rootfs.NewPlan(spec, facts, p.rootfsOptions(b, opt))
-		complaints = append(complaints, more...)
-	}
+	p.Rootfs, more = rootfs.NewPlan(spec, facts, p.rootfsOptions(b, opt))
+	complaints = append(complaints, more...)
 	// The process may come with start at the latest (config.md#process).
 	if spec.Process != nil {
 		p.Process, p.Notes, more = process.NewPlan(spec, facts, process.Options{
@@ -85,16 +83,17 @@ func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error)
 func (p *Plan) rootfsOptions(b *bundle.Bundle, opt PlanOptions) rootfs.Options {
 	n := p.Namespaces
 	o := rootfs.Options{
-		Bundle:      b.Dir,
-		NewMountNS:  n.has("mnt"),
-		UserNS:      n.has("user"),
-		NewPIDNS:    n.isNew("pid"),
-		NewNetNS:    n.isNew("net"),
-		CgroupNS:    n.has("cgroup"),
-		NoPivot:     opt.NoPivot,
-		Console:     b.Spec.Process != nil && b.Spec.Process.Terminal,
-		UIDMappings: n.UIDs,
-		GIDMappings: n.GIDs,
+		Bundle:        b.Dir,
+		MountNS:       n.has("mnt"),
+		UserNS:        n.has("user"),
+		PIDNS:         n.has("pid"),
+		NetNS:         n.has("net"),
+		CgroupNS:      n.has("cgroup"),
+		JoinedMountNS: n.joins("mnt"),
+		NoPivot:       opt.NoPivot,
+		Console:       b.Spec.Process != nil && b.Spec.Process.Terminal,
+		UIDMappings:   n.UIDs,
+		GIDMappings:   n.GIDs,
 	}
 	for _, m := range opt.Mounts {
 		o.Extra = append(o.Extra, rootfs.ExtraMount{Mount: m})
@@ -145,7 +144,13 @@ func (p *Plan) CompileSeccomp(cache string) error {
 // explain rewrites the failure of a step for its reader.
 func (p *Plan) explain(err error) error {
 	var e *fault.Error
-	if p.Process == nil || !errors.As(err, &e) {
+	if !errors.As(err, &e) {
+		return err
+	}
+	if text := rootfs.Explain(e.Op, e.Errno); text != "" && e.Phase == fault.PhaseMounts {
+		e.Hint = text
+	}
+	if p.Process == nil {
 		return err
 	}
 	return p.Process.Explain(e)
@@ -179,6 +184,7 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 	b.Sync(nsenter.SyncReady)
 	if p.fifo {
 		b.For(nsenter.Origin{Op: "open", Path: fifoFile, Phase: fault.PhaseExec})
+		b.DropCode()
 		b.ReportTo(b.OpenAt(in.fifo, fifoFile, unix.O_WRONLY|unix.O_NOFOLLOW))
 	}
 	if p.Process != nil {

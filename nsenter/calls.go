@@ -350,6 +350,14 @@ func (b *Builder) Check(r Reg, id Identity) *Step {
 // Inside fails with EXDEV unless the working directory is inside the root.
 func (b *Builder) Inside() *Step { return b.Append(Inside) }
 
+// DropCode gives back the pages of the binary's code that the walker has
+// touched; they are read from the page cache again as far as they are needed.
+// For a process that is going to wait.
+func (b *Builder) DropCode() *Step {
+	start, length := code()
+	return b.Append(unix.SYS_MADVISE, Shown(start, word("code")), Num(length), Const(unix.MADV_DONTNEED, "MADV_DONTNEED"))
+}
+
 // --- the process
 
 // Prctl calls prctl(2) with the rest of its arguments zero.

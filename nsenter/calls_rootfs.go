@@ -21,3 +21,15 @@ func (b *Builder) OpenHostPlain(path string, f int) Reg {
 	how := openHow{uint64(f) | unix.O_CLOEXEC, unix.RESOLVE_NO_SYMLINKS}
 	return b.yields(unix.SYS_OPENAT2, CWD(), b.Str(path), b.structure(how), Num(24))
 }
+
+// OpenPathHost opens a path of the host for OpenTree and nothing else. Unlike
+// openat(2) with O_PATH it has an automount done (open_tree(2)).
+func (b *Builder) OpenPathHost(path string) Reg {
+	return b.yields(unix.SYS_OPEN_TREE, CWD(), b.Str(path), flags(unix.OPEN_TREE_CLOEXEC, treeFlags))
+}
+
+// LikeMode gives the root of a new file system, mount, the mode of the
+// directory like.
+func (b *Builder) LikeMode(mount, like Reg) *Step {
+	return b.Append(LikeMode, FD(mount), FD(like))
+}

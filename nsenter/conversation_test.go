@@ -254,7 +254,7 @@ func TestRefused(t *testing.T) {
 		{"data", set32(12, 0)},
 		{"descriptors", set32(16, registers)},
 		{"no final zero byte", func(raw []byte) []byte { raw[len(raw)-1] = 1; return raw }},
-		{"call", set32(step(0, 0), uint32(Report)+1)},
+		{"call", set32(step(0, 0), uint32(LikeMode)+1)},
 		{"x32 call", set32(step(0, 0), 0x40000001)},
 		{"result", set32(step(0, 4), registers)},
 		{"kind", func(raw []byte) []byte { raw[step(0, 18)] = 3; return raw }},

@@ -2,6 +2,9 @@ package nsenter
 
 // #cgo CFLAGS: -Wall -Wextra -Werror -O2 -fno-plt
 // #include "step.h"
+// extern char __executable_start[], etext[];
+// static uint64_t code_start(void) { return (uintptr_t)__executable_start; }
+// static uint64_t code_end(void) { return (uintptr_t)etext; }
 import "C"
 
 import (
@@ -72,6 +75,14 @@ func (s *Step) encode() (C.struct_step, error) {
 		}
 	}
 	return out, nil
+}
+
+// code is where this binary's machine code is mapped, page-aligned: in the
+// walker too, because the binary is linked for fixed addresses.
+func code() (start, length uint64) {
+	const page = 4096
+	start = uint64(C.code_start()) &^ (page - 1)
+	return start, (uint64(C.code_end()) - start) &^ (page - 1)
 }
 
 const (

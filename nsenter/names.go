@@ -117,7 +117,7 @@ var callNames = []struct {
 	name string
 }{
 	{Sync, "SYNC"}, {Fork, "FORK"}, {SendFD, "SEND_FD"}, {Make, "MAKE"}, {Check, "CHECK"},
-	{Inside, "INSIDE"}, {Find, "FIND"}, {Store, "STORE"}, {Report, "REPORT"},
+	{Inside, "INSIDE"}, {Find, "FIND"}, {Store, "STORE"}, {Report, "REPORT"}, {LikeMode, "LIKE_MODE"},
 	{unix.SYS_CLOSE, "close"}, {unix.SYS_SETNS, "setns"}, {unix.SYS_UNSHARE, "unshare"},
 	{unix.SYS_OPENAT, "openat"}, {unix.SYS_OPENAT2, "openat2"}, {unix.SYS_OPEN_TREE, "open_tree"},
 	{unix.SYS_MKDIRAT, "mkdirat"}, {unix.SYS_MKNODAT, "mknodat"}, {unix.SYS_SYMLINKAT, "symlinkat"},
@@ -134,5 +134,5 @@ var callNames = []struct {
 	{unix.SYS_SETGROUPS, "setgroups"}, {unix.SYS_SETRESUID, "setresuid"}, {unix.SYS_SETRESGID, "setresgid"},
 	{unix.SYS_CAPSET, "capset"}, {unix.SYS_SECCOMP, "seccomp"}, {unix.SYS_PERSONALITY, "personality"},
 	{unix.SYS_CLOSE_RANGE, "close_range"}, {unix.SYS_SET_MEMPOLICY, "set_mempolicy"},
-	{unix.SYS_SOCKET, "socket"}, {unix.SYS_PRLIMIT64, "prlimit64"}, {unix.SYS_IOPRIO_SET, "ioprio_set"}, {unix.SYS_GETPID, "getpid"}, {unix.SYS_KILL, "kill"}, {unix.SYS_SENDTO, "sendto"},
+	{unix.SYS_SOCKET, "socket"}, {unix.SYS_MADVISE, "madvise"}, {unix.SYS_PRLIMIT64, "prlimit64"}, {unix.SYS_IOPRIO_SET, "ioprio_set"}, {unix.SYS_GETPID, "getpid"}, {unix.SYS_KILL, "kill"}, {unix.SYS_SENDTO, "sendto"},
 }

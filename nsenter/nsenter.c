@@ -316,6 +316,24 @@ static long step_find(const char *candidate, uint64_t count, uint64_t *address)
 	return err;
 }
 
+/* step_like_mode opens the mount's root for fchmod(2): a descriptor of
+ * fsmount(2) is an O_PATH one. */
+static long step_like_mode(int mount, int like)
+{
+	struct stat st;
+	long result = 0;
+
+	if (fstat(like, &st) < 0)
+		return -errno;
+	int fd = openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fchmod(fd, st.st_mode & 07777) < 0)
+		result = -errno;
+	close(fd);
+	return result;
+}
+
 static long step_report(int fd)
 {
 	close(channel);
@@ -349,6 +367,8 @@ static long composite(const struct step *s, const uint64_t *a, uint64_t *value)
 		return 0;
 	case STEP_REPORT:
 		return step_report(fd);
+	case STEP_LIKE_MODE:
+		return step_like_mode(fd, (int)a[1]);
 	}
 	return -ENOSYS;
 }

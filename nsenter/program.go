@@ -22,15 +22,16 @@ type Call uint32
 
 // Composite steps, as in step.h.
 const (
-	Sync   Call = 0x10000 + iota // (id): tell the runtime, wait for its go
-	Fork                         // (): the child goes on as init
-	SendFD                       // (id, fd): hand a descriptor to the runtime
-	Make                         // (root, path, mode, type, like): open, make what is missing
-	Check                        // (fd, type, rdev, fs magic, inode): it is what it must be
-	Inside                       // (): the working directory is inside the root
-	Find                         // (candidates, count): the first executable one
-	Store                        // (data, register): a register into data
-	Report                       // (fd): failures go there from now on
+	Sync     Call = 0x10000 + iota // (id): tell the runtime, wait for its go
+	Fork                           // (): the child goes on as init
+	SendFD                         // (id, fd): hand a descriptor to the runtime
+	Make                           // (root, path, mode, type, like): open, make what is missing
+	Check                          // (fd, type, rdev, fs magic, inode): it is what it must be
+	Inside                         // (): the working directory is inside the root
+	Find                           // (candidates, count): the first executable one
+	Store                          // (data, register): a register into data
+	Report                         // (fd): failures go there from now on
+	LikeMode                       // (mount, like): the mount's root gets the mode of like
 )
 
 // Reg is a register of the walker. It holds a descriptor or an address.

@@ -28,6 +28,7 @@ enum composite {
 	STEP_FIND,             /* (candidates, count) -> address of the executable one */
 	STEP_STORE,            /* (data, register): 32 bits of a register into data */
 	STEP_REPORT,           /* (fd): failures go there from now on, the conversation ends */
+	STEP_LIKE_MODE,        /* (mount, like): the mount's root gets the mode of like */
 	COMPOSITE_END,
 };
 

@@ -425,6 +425,30 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestLikeMode(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("[root] needs root to mount")
+	}
+	like := filepath.Join(t.TempDir(), "like")
+	if err := errors.Join(os.Mkdir(like, 0o755), unix.Chmod(like, 0o2751)); err != nil {
+		t.Fatal(err)
+	}
+	got := walk(t, nil, func(b *Builder) {
+		fs := b.Fsopen("tmpfs")
+		b.FsconfigCreate(fs)
+		mount := b.Fsmount(fs, 0)
+		b.LikeMode(mount, b.OpenHost(like, unix.O_PATH))
+		b.SendFD(1, mount)
+		b.LikeMode(b.OpenHost("/dev/null", unix.O_PATH), mount)
+		b.Exit(0)
+	})
+	wantErrno(t, got.err, unix.ENOTDIR)
+	var st unix.Stat_t
+	if len(got.fds) != 1 || unix.Fstat(int(got.fds[0].Fd()), &st) != nil || st.Mode != unix.S_IFDIR|0o2751 {
+		t.Errorf("%d descriptors, mode %#o", len(got.fds), st.Mode)
+	}
+}
+
 func TestInside(t *testing.T) {
 	if got := walk(t, nil, func(b *Builder) { b.Inside(); b.Exit(0) }); got.err != nil {
 		t.Error(got.err)

@@ -193,14 +193,35 @@ func (c *compiler) hostPlaces() {
 func (c *compiler) openSources(given []nsenter.Reg) {
 	c.sources = make([]nsenter.Reg, len(c.plan.sources))
 	for i, s := range c.plan.sources {
-		if !s.walker {
-			c.sources[i], given = given[0], given[1:]
-			continue
-		}
 		c.at(s.Field, s.Op, s.Path)
-		c.sources[i] = c.b.OpenTreeHost(s.Path, s.Recursive)
+		switch s.opener {
+		case byRuntime:
+			c.sources[i], given = given[0], given[1:]
+		case early:
+			c.sources[i] = c.b.OpenTreeHost(s.Path, s.Recursive)
+		case inTurn:
+			c.sources[i] = c.b.OpenPathHost(s.Path)
+		}
 	}
 	c.r.Root = c.sources[len(c.sources)-1]
+}
+
+// clone is source i as a detached mount, with the attributes that Open would
+// have given it. Its propagation it has from isolate.
+func (c *compiler) clone(i int) nsenter.Reg {
+	s, r := c.plan.sources[i], c.sources[i]
+	if s.opener != inTurn {
+		return r
+	}
+	clone := c.b.OpenTree(r, s.Recursive)
+	c.b.Close(r)
+	own, all := s.Attr, s.Rec
+	if !s.Recursive { // a tree of one mount
+		own, all = own.with(all.Set, all.Clear), Attr{}
+	}
+	c.setattr(clone, false, own, 0)
+	c.setattr(clone, true, all, 0)
+	return clone
 }
 
 // attachRoot puts the root where the host has it, so that hooks in the mount
@@ -227,13 +248,13 @@ func (c *compiler) attachRoot() {
 // rootPropagation leaves the new root without peers: pivot_root(2) refuses a
 // shared one, and nothing mounted in it may reach the host.
 func (c *compiler) rootPropagation(root Source) {
-	if !root.walker && c.m.setattr {
-		return // Open did
-	}
-	if !root.walker {
+	if root.opener == byRuntime {
+		if c.m.setattr {
+			return // Open did
+		}
 		c.propagate(c.r.Root, c.m.base)
 	}
-	if c.m.rootAlone() {
+	if c.m.rootAlone() && c.m.base != unix.MS_PRIVATE|unix.MS_REC {
 		c.propagate(c.r.Root, unix.MS_PRIVATE)
 	}
 }
@@ -274,7 +295,7 @@ func (c *compiler) classic(r nsenter.Reg, source, fstype string, flags uint64, d
 	return c.b.Mount(source, name, fstype, flags, data)
 }
 
-// setattr changes attributes of mount r, which is attached. Without
+// setattr changes attributes of mount r. Without
 // mount_setattr(2) it is a remount: had is then what is set already.
 func (c *compiler) setattr(r nsenter.Reg, all bool, a Attr, had uint64) {
 	if a.empty() {

@@ -84,10 +84,28 @@ func (m *Mount) parameters(c *compiler, fs nsenter.Reg) {
 }
 
 func (m *Mount) attach(c *compiler, r nsenter.Reg) {
-	t := c.target(m.Target, 0)
+	t := m.place(c, r)
 	c.b.MoveMount(r, t)
 	c.b.Close(t)
 	m.settle(c, r)
+}
+
+// place opens the mount point. A tmpfs without a mode of its own gets that of
+// the directory it covers: /run of an image stays 0755. One that is made for it
+// has none to give, and leaves the file system's default of 1777.
+func (m *Mount) place(c *compiler, r nsenter.Reg) nsenter.Reg {
+	if !m.likeMode {
+		return c.target(m.Target, 0)
+	}
+	missing, done := c.b.Label(), c.b.Label()
+	t := c.b.OpenIn(c.r.Root, m.Target, unix.O_PATH)
+	c.b.Last().Accepts(unix.ENOENT).Else(missing)
+	c.b.LikeMode(r, t).Then(done)
+	c.b.Place(missing)
+	c.b.MakeDir(c.r.Root, m.Target, 0o755)
+	c.b.Into(t)
+	c.b.Place(done)
+	return t
 }
 
 // settle does what comes after the mount is attached.
@@ -115,7 +133,7 @@ func (m *Mount) compileClassic(c *compiler) {
 
 func (m *Bind) compile(c *compiler) {
 	c.at(m.Field, "bind", m.Target)
-	r := c.sources[m.source]
+	r := c.clone(m.source)
 	if m.procfs {
 		c.b.Check(r, nsenter.Identity{Magic: unix.PROC_SUPER_MAGIC})
 	}
@@ -126,11 +144,11 @@ func (m *Bind) compile(c *compiler) {
 	c.b.Close(r)
 }
 
-// settleBind does what the runtime could not do before a clone of a host
-// mount was attached, and then what the entry says about propagation.
+// settleBind does what could not be done before a clone of a host mount was
+// attached, and then what the entry says about propagation.
 func (c *compiler) settleBind(r nsenter.Reg, source int, base *Base, target string, f Flags) {
 	s := c.plan.sources[source]
-	if s.base == 0 && !s.walker {
+	if s.base == 0 && s.opener == byRuntime {
 		c.propagate(r, c.m.base)
 	}
 	if s.Attr != f.Attr {
@@ -190,7 +208,7 @@ func (m *CgroupTree) compileGroup(c *compiler, tmpfs nsenter.Reg, i int, g Cgrou
 		c.b.MoveMount(r, t)
 		c.b.Close(r)
 	} else {
-		r := c.sources[m.sources[i]]
+		r := c.clone(m.sources[i])
 		c.b.MoveMount(r, t)
 		c.settleBind(r, m.sources[i], &m.Base, path, Flags{Attr: m.Flags.Attr, AttrAt: m.Flags.AttrAt})
 		c.b.Close(r)

@@ -55,6 +55,8 @@ fsconfig(r2, SET_STRING, "size", "1m", 0)  #/options/1
 fsconfig(r2, SET_FLAG, "huge", NULL, 0)  #/options/2
 fsconfig(r2, CMD_CREATE, NULL, NULL, 0)
 r4 = fsmount(r2, NOSUID)
+r2 = openat2(r1, "/x", IN_ROOT) or ENOENT ->
+LIKE_MODE(r4, r2) then ->
 r2 = MAKE(r1, "/x", 0755, dir, NULL)
 move_mount(r4, "", r2, "")`},
 		{"a read-only file system", mounts(`{"destination": "/sys", "type": "sysfs", "options": ["ro"]}`), "/mounts/0", privileged, allNew, `
@@ -66,15 +68,17 @@ r2 = openat2(r1, "sys", NOFOLLOW) or ENOENT then ->
 mkdirat(r1, "sys", 0755)
 r2 = openat2(r1, "sys", NOFOLLOW)
 move_mount(r4, "", r2, "")`},
-		{"a read-only tmpfs", mounts(`{"destination": "/x", "type": "tmpfs", "options": ["ro", "noexec"]}`), "/mounts/0", privileged, allNew, `
+		{"a read-only tmpfs", mounts(`{"destination": "/x", "type": "tmpfs", "options": ["ro", "noexec", "mode=1"]}`), "/mounts/0", privileged, allNew, `
 r2 = fsopen("tmpfs")
+fsconfig(r2, SET_STRING, "mode", "1", 0)  #/options/2
 fsconfig(r2, CMD_CREATE, NULL, NULL, 0)
 r4 = fsmount(r2, NOEXEC)
 r2 = MAKE(r1, "/x", 0755, dir, NULL)
 move_mount(r4, "", r2, "")
 mount_setattr(r4, "", AT_EMPTY_PATH, {attr_set=RDONLY})`},
-		{"a read-only tmpfs, old", mounts(`{"destination": "/x", "type": "tmpfs", "options": ["ro", "noexec"]}`), "/mounts/0", old, allNew, `
+		{"a read-only tmpfs, old", mounts(`{"destination": "/x", "type": "tmpfs", "options": ["ro", "noexec", "mode=1"]}`), "/mounts/0", old, allNew, `
 r2 = fsopen("tmpfs")
+fsconfig(r2, SET_STRING, "mode", "1", 0)  #/options/2
 fsconfig(r2, CMD_CREATE, NULL, NULL, 0)
 r4 = fsmount(r2, NOEXEC)
 r2 = MAKE(r1, "/x", 0755, dir, NULL)
@@ -104,20 +108,38 @@ fchdir(r3)
 mount(NULL, "self/fd/1000", "tmpfs", MS_NOSYMFOLLOW, NULL)
 r2 = openat2(r1, "/x", IN_ROOT)
 mount_setattr(r2, "", AT_EMPTY_PATH, {propagation=MS_SLAVE})  #/options/1`},
-		{"a bind whose attributes the runtime sets", mounts(`{"destination": "/x", "source": "/s", "options": ["rbind", "ro", "rshared"]}`), "/mounts/0", privileged, allNew, `
+		{"a bind", mounts(`{"destination": "/x", "source": "/s", "options": ["rbind", "ro", "rnosuid", "rshared"]}`), "/mounts/0", privileged, allNew, `
+r1 = open_tree(AT_FDCWD, "/s", OPEN_TREE_CLOEXEC)  #/source
+r3 = open_tree(r1, "", CLONE|AT_RECURSIVE)
+mount_setattr(r3, "", AT_EMPTY_PATH, {attr_set=RDONLY})
+mount_setattr(r3, "", AT_EMPTY_PATH|AT_RECURSIVE, {attr_set=NOSUID})
+r1 = MAKE(r2, "/x", 0755, like, r3)
+move_mount(r3, "", r1, "")
+mount_setattr(r3, "", AT_EMPTY_PATH|AT_RECURSIVE, {propagation=MS_SHARED})  #/options/3`},
+		{"a bind of one mount", mounts(`{"destination": "/x", "source": "/s", "options": ["bind", "ro", "rnosuid"]}`), "/mounts/0", privileged, allNew, `
+r1 = open_tree(AT_FDCWD, "/s", OPEN_TREE_CLOEXEC)  #/source
+r3 = open_tree(r1, "", CLONE)
+mount_setattr(r3, "", AT_EMPTY_PATH, {attr_set=RDONLY|NOSUID})
+r1 = MAKE(r2, "/x", 0755, like, r3)
+move_mount(r3, "", r1, "")`},
+		{"a bind of what the root is in", mounts(`{"destination": "/x", "source": "/", "options": ["rbind", "ro"]}`), "/mounts/0", privileged, allNew, `
+r1 = open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_RECURSIVE)  #/source
 r3 = MAKE(r2, "/x", 0755, like, r1)
 move_mount(r1, "", r3, "")
+mount_setattr(r1, "", AT_EMPTY_PATH, {attr_set=RDONLY})  #/options/1`},
+		{"a bind whose attributes the runtime sets", mounts(`{"destination": "/x", "source": "/s", "options": ["rbind", "ro", "rshared"]}`), "/mounts/0", privileged, user, `
+r9 = MAKE(r2, "/x", 0755, like, r1)
+move_mount(r1, "", r9, "")
 mount_setattr(r1, "", AT_EMPTY_PATH|AT_RECURSIVE, {propagation=MS_SHARED})  #/options/2`},
 		{"a bind, old", mounts(`{"destination": "/x", "source": "/s", "options": ["rbind", "ro", "rshared"]}`), "/mounts/0", old, allNew, `
-r3 = MAKE(r2, "/x", 0755, like, r1)
-move_mount(r1, "", r3, "")
-dup3(r1, 1000, O_CLOEXEC)
-fchdir(r4)
-mount(NULL, "self/fd/1000", NULL, MS_REC|MS_SLAVE, NULL)
-dup3(r1, 1000, O_CLOEXEC)  #/options/1
+r1 = open_tree(AT_FDCWD, "/s", OPEN_TREE_CLOEXEC)  #/source
+r3 = open_tree(r1, "", CLONE|AT_RECURSIVE)
+r1 = MAKE(r2, "/x", 0755, like, r3)
+move_mount(r3, "", r1, "")
+dup3(r3, 1000, O_CLOEXEC)  #/options/1
 fchdir(r4)  #/options/1
 mount(NULL, "self/fd/1000", NULL, MS_RDONLY|MS_REMOUNT|MS_BIND, NULL)  #/options/1
-dup3(r1, 1000, O_CLOEXEC)  #/options/2
+dup3(r3, 1000, O_CLOEXEC)  #/options/2
 fchdir(r4)  #/options/2
 mount(NULL, "self/fd/1000", NULL, MS_REC|MS_SHARED, NULL)  #/options/2`},
 		{"a bind without privileges", mounts(`{"destination": "/x", "source": "/s", "options": ["rbind", "ro", "rnosuid"]}`), "/mounts/0", unprivileged, user, `
@@ -127,11 +149,13 @@ move_mount(r1, "", r9, "")
 mount_setattr(r1, "", AT_EMPTY_PATH, {attr_set=RDONLY})  #/options/1
 mount_setattr(r1, "", AT_EMPTY_PATH|AT_RECURSIVE, {attr_set=NOSUID})  #/options/2`},
 		{"a bind on /proc", mounts(`{"destination": "/proc", "source": "/proc", "options": ["rbind"]}`), "/mounts/0", privileged, allNew, `
-CHECK(r1, 00, 0x0, 0x9fa0, 0)
-r3 = openat2(r2, "proc", NOFOLLOW) or ENOENT then ->
+r1 = open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLOEXEC)  #/source
+r3 = open_tree(r1, "", CLONE|AT_RECURSIVE)
+CHECK(r3, 00, 0x0, 0x9fa0, 0)
+r1 = openat2(r2, "proc", NOFOLLOW) or ENOENT then ->
 mkdirat(r2, "proc", 0755)
-r3 = openat2(r2, "proc", NOFOLLOW)
-move_mount(r1, "", r3, "")`},
+r1 = openat2(r2, "proc", NOFOLLOW)
+move_mount(r3, "", r1, "")`},
 		{"a remount of attributes", mounts(`{"destination": "/x", "options": ["remount", "bind", "ro", "rrw"]}`), "/mounts/0", privileged, allNew, `
 r2 = openat2(r1, "/x", IN_ROOT)
 mount_setattr(r2, "", AT_EMPTY_PATH, {attr_set=RDONLY})

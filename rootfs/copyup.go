@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -82,10 +81,7 @@ func (c *CopyUp) fill(tmpfs int) error {
 // fixed tells which attributes of the top directory the options set, so that
 // the copy leaves them.
 func (c *CopyUp) fixed() fixed {
-	has := func(key string) bool {
-		return slices.ContainsFunc(c.Params, func(q Param) bool { return q.Key == key })
-	}
-	return fixed{mode: has("mode"), owner: has("uid") || has("gid")}
+	return fixed{mode: hasParam(c.Params, "mode"), owner: hasParam(c.Params, "uid") || hasParam(c.Params, "gid")}
 }
 
 type fixed struct{ mode, owner bool }

@@ -126,7 +126,7 @@ func (p *planner) planDevice(d *Device) {
 	if d.Type != "p" && (p.m.userNS || p.m.nested || !p.m.privileged) {
 		d.bind, d.Op = true, "bind-device"
 		// The walker opens it, so that the flags of the host's mount stay locked.
-		p.sources = append(p.sources, Source{Path: d.Path, Field: d.Field, Op: "bind-device", walker: true})
+		p.sources = append(p.sources, Source{Path: d.Path, Field: d.Field, Op: "bind-device", opener: early})
 		d.source = len(p.sources) - 1
 	}
 	p.add(d)

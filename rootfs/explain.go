@@ -30,6 +30,7 @@ var hints = [...]struct {
 	{"bind", unix.EINVAL, "one of source and destination is a directory and the other is not; or, in a user namespace, the source has mounts below it and needs rbind"},
 	{"bind", unix.EXDEV, "only a procfs may be bound on /proc"},
 	{"bind", unix.ENOTDIR, "something on the way to the destination is not a directory; /proc and /sys have to be directories of the image"},
+	{"bind", unix.EMFILE, "each bind mount keeps a descriptor until it is its turn: raise the limit of the runtime (ulimit -n)"},
 	{"bind-device", unix.ENOENT, "in a user namespace devices come from the host, which has no such node"},
 	{"bind-device", unix.EXDEV, "the host's node of this name is another device"},
 	{"idmap", unix.EINVAL, "the source's file system does not support id-mapped mounts, or the mount is id-mapped already"},

@@ -43,7 +43,7 @@ func FuzzPlan(f *testing.F) {
 			facts.Caps = ^uint64(0)
 		}
 		opt := Options{
-			Bundle: "/bundle", NewMountNS: bits&2 == 0, UserNS: bits&4 != 0, NewPIDNS: bits&8 != 0,
+			Bundle: "/bundle", MountNS: bits&2 == 0, UserNS: bits&4 != 0, PIDNS: bits&8 != 0,
 			CgroupNS: bits&16 != 0, NoPivot: bits&32 != 0,
 			Console: spec.Process != nil && spec.Process.Terminal,
 		}

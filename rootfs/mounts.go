@@ -164,17 +164,39 @@ func (p *planner) planBind(e *entry) {
 }
 
 // source adds a clone of a host mount. What the kernel cannot change before
-// the mount is attached is left to the walker.
+// the mount is attached is left for afterwards.
 func (p *planner) source(s Source) int {
-	s.walker, s.base = !p.m.privileged, p.m.base
-	if s.walker || !p.m.can(s.Attr) {
+	s.opener, s.base = p.opener(s), p.m.base
+	if s.opener == early || !p.m.can(s.Attr) {
 		s.Attr = Attr{}
 	}
-	if s.walker || !p.m.setattr {
+	if s.opener == early || !p.m.setattr {
 		s.Rec, s.base = Attr{}, 0
 	}
 	p.sources = append(p.sources, s)
 	return len(p.sources) - 1
+}
+
+// opener decides who clones a host mount. Without privileges it is the walker.
+// With them it is the walker too, which saves handing the clone over, unless
+// only the runtime can: its rights end at a user namespace, its mounts are not
+// those of a mount namespace that is joined, and a copy of them in a new one has
+// no part in their peer groups once isolate is through with it.
+func (p *planner) opener(s Source) opener {
+	switch {
+	case !p.m.privileged:
+		return early
+	case p.m.userNS || !p.m.mountNS || p.opt.JoinedMountNS || p.m.base == 0 || s.IDMap != nil:
+		return byRuntime
+	case s.Recursive && within(p.Root, s.Path):
+		return early // or it would have the container's mounts in it
+	}
+	return inTurn
+}
+
+// within tells whether a clean absolute path is dir or below it.
+func within(path, dir string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
 // planIDMap decides the mapping of an id-mapped mount (config.md, "idmap").
@@ -205,13 +227,6 @@ func (p *planner) planIDMap(e *entry) (*IDMap, bool) {
 		return nil, false
 	}
 	return id, true
-}
-
-// joins tells whether the config has a namespace of this kind, new or joined.
-func (p *planner) joins(kind specs.LinuxNamespaceType) bool {
-	return p.spec.Linux != nil && slices.ContainsFunc(p.spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
-		return n.Type == kind
-	})
 }
 
 func (p *planner) usernsPath() string {
@@ -257,6 +272,8 @@ func (p *planner) planFilesystem(e *entry) {
 	if e.flags.CopyUp && !p.planCopyUp(e, m) {
 		return
 	}
+	// A tmpfs with tmpcopyup has the mode from the runtime.
+	m.likeMode = m.Type == "tmpfs" && m.Target != "/sys" && m.source < 0 && !hasParam(m.Flags.Params, "mode")
 	p.add(m)
 }
 
@@ -270,7 +287,7 @@ func (p *planner) checkOwner(e *entry) bool {
 	case e.Type == "proc" && !p.m.pidNS:
 		p.complain(e.field, "mount", e.target, "in a user namespace proc needs a pid namespace of the container's own",
 			`add {"type": "pid"} to /linux/namespaces, or bind the host's /proc with rbind`)
-	case e.Type == "sysfs" && !p.opt.NewNetNS && !p.joins(specs.NetworkNamespace):
+	case e.Type == "sysfs" && !p.opt.NetNS:
 		p.complain(e.field, "mount", e.target, "in a user namespace sysfs needs a network namespace of the container's own",
 			`add {"type": "network"} to /linux/namespaces, or bind the host's /sys with rbind and ro`)
 	default:
@@ -386,6 +403,10 @@ func (p *planner) planCopyUp(e *entry, m *Mount) bool {
 		},
 	})
 	return true
+}
+
+func hasParam(params []Param, key string) bool {
+	return slices.ContainsFunc(params, func(q Param) bool { return q.Key == key })
 }
 
 func superParams(bits uint64) []Param {

@@ -33,9 +33,10 @@ type Mount struct {
 	Target string `json:"target"`
 	Flags  Flags  `json:"options"`
 
-	late    bool // read-only only when all is made
-	classic bool // needs mount(2)
-	source  int  // index into Plan.sources where the runtime makes it; else -1
+	late     bool // read-only only when all is made
+	likeMode bool // its mode is that of what it covers
+	classic  bool // needs mount(2)
+	source   int  // index into Plan.sources where the runtime makes it; else -1
 }
 
 func (m *Mount) String() string {

@@ -22,14 +22,15 @@ import (
 
 // Options is what a plan needs to know besides config.json and the host.
 type Options struct {
-	Bundle     string // absolute; relative root.path and bind sources are below it
-	NewMountNS bool   // the container has a mount namespace, new or joined
-	UserNS     bool   // the container has a user namespace, new or joined
-	NewPIDNS   bool   // the container has a pid namespace of its own
-	NewNetNS   bool   // the container has a network namespace of its own
-	CgroupNS   bool   // the container has a cgroup namespace of its own
-	NoPivot    bool   // move the root over "/" instead of pivot_root(2)
-	Console    bool   // process.terminal
+	Bundle  string // absolute; relative root.path and bind sources are below it
+	NoPivot bool   // move the root over "/" instead of pivot_root(2)
+	Console bool   // process.terminal
+
+	// The namespaces that are the container's own, new or joined.
+	MountNS, UserNS, PIDNS, NetNS, CgroupNS bool
+	// JoinedMountNS says that the mount namespace is joined: the walker has
+	// other mounts than the runtime.
+	JoinedMountNS bool
 
 	// Mappings of the container's new user namespace: what "idmap" means for a
 	// mount without mappings of its own.
@@ -89,7 +90,7 @@ type planner struct {
 
 // NewPlan decides how the root file system of spec is built on a machine like
 // facts. It returns every complaint at once, each with its pointer; the plan is
-// only good without any. It reads nothing but its arguments.
+// only good without any, from here or from package bundle. It reads nothing but its arguments.
 func NewPlan(spec *specs.Spec, facts host.Facts, opt Options) (*Plan, fault.List) {
 	p := &planner{Plan: &Plan{}, spec: spec, opt: opt, facts: facts}
 	p.m = machine{
@@ -98,10 +99,10 @@ func NewPlan(spec *specs.Spec, facts host.Facts, opt Options) (*Plan, fault.List
 		lowerdir:      facts.HasOverlayLowerdirPlus(),
 		cloneDetached: facts.Kernel.AtLeast(6, 15),
 		privileged:    facts.Privileged(),
-		mountNS:       opt.NewMountNS,
+		mountNS:       opt.MountNS,
 		userNS:        opt.UserNS,
 		nested:        facts.UserNS,
-		pidNS:         opt.NewPIDNS || p.joins(specs.PIDNamespace),
+		pidNS:         opt.PIDNS,
 		noPivot:       opt.NoPivot,
 	}
 	p.planRoot()
@@ -112,10 +113,12 @@ func NewPlan(spec *specs.Spec, facts host.Facts, opt Options) (*Plan, fault.List
 	p.planLate()
 	p.planMasks()
 	p.planPivot()
-	p.sources = append(p.sources, Source{
+	root := Source{
 		Path: p.Root, Recursive: true, base: p.m.base, alone: p.m.rootAlone(),
-		walker: !p.m.privileged, Field: "/root/path", Op: "open the root file system",
-	})
+		Field: "/root/path", Op: "open the root file system",
+	}
+	root.opener = p.opener(root)
+	p.sources = append(p.sources, root)
 	return p.Plan, p.bad
 }
 
@@ -137,17 +140,14 @@ func (p *planner) text(field fault.Pointer, op, s string) bool {
 
 func (p *planner) add(op Op) { p.Ops = append(p.Ops, op) }
 
+// planRoot leaves Root empty where the config has none, which is package
+// bundle's to complain about.
 func (p *planner) planRoot() {
-	if p.spec.Root == nil || p.spec.Root.Path == "" {
-		p.complain("/root/path", "root", "", "a root file system is required", "")
-		return
+	if p.spec.Root != nil && p.spec.Root.Path != "" && p.text("/root/path", "root", p.spec.Root.Path) {
+		p.Root = p.inBundle(p.spec.Root.Path)
 	}
-	if !p.text("/root/path", "root", p.spec.Root.Path) {
-		return
-	}
-	p.Root = p.inBundle(p.spec.Root.Path)
-	p.HostMounts = !p.opt.NewMountNS
-	if p.opt.NewMountNS {
+	p.HostMounts = !p.opt.MountNS
+	if p.opt.MountNS {
 		return
 	}
 	if !p.m.privileged || p.m.userNS {
@@ -189,7 +189,7 @@ func (p *planner) planPropagation() {
 	case unix.MS_PRIVATE, unix.MS_UNBINDABLE:
 		p.m.base = unix.MS_PRIVATE | unix.MS_REC
 	}
-	if !p.opt.NewMountNS {
+	if !p.opt.MountNS {
 		p.m.base = unix.MS_PRIVATE | unix.MS_REC
 	}
 }
@@ -224,7 +224,7 @@ func (p *planner) planLate() {
 func (p *planner) planPivot() {
 	how := "pivot_root"
 	switch {
-	case !p.opt.NewMountNS:
+	case !p.opt.MountNS:
 		how = "chroot"
 	case p.opt.NoPivot:
 		how = "move"
@@ -250,11 +250,11 @@ func inside(name string) string { return path.Clean("/" + name) }
 // entry that asked for it behind '#'.
 func (p *Plan) Lines() []string {
 	lines := make([]string, 0, len(p.Ops)+1)
-	lines = append(lines, "root "+p.Root+"  # /root/path")
+	lines = append(lines, "root "+p.Root+"   # /root/path")
 	for _, op := range p.Ops {
 		line := op.String()
 		if f := op.base().Field; f != "" {
-			line += "  # " + string(f)
+			line += "   # " + string(f)
 		}
 		lines = append(lines, line)
 	}
@@ -265,12 +265,12 @@ func (p *Plan) Lines() []string {
 func (p *Plan) String() string { return strings.Join(p.Lines(), "\n") + "\n" }
 
 // Sources is what the runtime opens on the host and hands over, in the order of
-// CompileMounts's registers. Without privileges there is nothing: the walker
-// opens the host's files in the container's namespaces.
+// CompileMounts's registers. The rest of what is mounted from the host the
+// walker opens itself.
 func (p *Plan) Sources() []Source {
 	var out []Source
 	for _, s := range p.sources {
-		if !s.walker {
+		if s.opener == byRuntime {
 			out = append(out, s)
 		}
 	}

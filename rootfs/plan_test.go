@@ -79,7 +79,7 @@ func TestPlanMounts(t *testing.T) {
 			t.Errorf("%s: %v", c.entry, bad)
 			continue
 		}
-		want := strings.ReplaceAll(c.want, "\n", "  # /mounts/0\n") + "  # /mounts/0"
+		want := strings.ReplaceAll(c.want, "\n", "   # /mounts/0\n") + "   # /mounts/0"
 		got := lines(p)
 		if got := strings.Join(got[1:len(got)-1], "\n"); got != want {
 			t.Errorf("%s:\ngot:\n%s\nwant:\n%s", c.entry, got, want)
@@ -96,8 +96,6 @@ func TestPlanComplaints(t *testing.T) {
 		opt    Options
 		want   string
 	}{
-		{`{"root": null}`, privileged, allNew, "root: a root file system is required (config.json /root/path)"},
-		{`{"root": {"path": ""}}`, privileged, allNew, "root: a root file system is required (config.json /root/path)"},
 		{mounts(`{"type": "tmpfs"}`), privileged, allNew, "mount: a destination is required (config.json /mounts/0/destination)"},
 		{mounts(`{"destination": "/", "type": "tmpfs"}`), privileged, allNew,
 			"mount /: a mount on / would hide the root file system (config.json /mounts/0/destination); set /root/path to it"},
@@ -125,7 +123,7 @@ func TestPlanComplaints(t *testing.T) {
 			"bind /x: tmpcopyup is for a tmpfs (config.json /mounts/0/options/1)"},
 		{mounts(`{"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup", "` + long + `"]}`), privileged, allNew,
 			"tmpcopyup /x: an option is too long for a tmpfs with tmpcopyup (config.json /mounts/0/options)"},
-		{mounts(`{"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup"]}`), unprivileged, Options{NewMountNS: true, UserNS: true},
+		{mounts(`{"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup"]}`), unprivileged, Options{MountNS: true, UserNS: true},
 			"tmpcopyup /x: tmpcopyup needs CAP_SYS_ADMIN on the host (config.json /mounts/0/options/0); leave tmpcopyup out, or run as root"},
 		{mounts(`{"destination": "/x", "type": "tmpfs", "options": ["idmap"]}`), privileged, allNew,
 			"idmap /x: only a bind mount can be id-mapped (config.json /mounts/0/options/0)"},
@@ -138,7 +136,7 @@ func TestPlanComplaints(t *testing.T) {
 		{mounts(`{"destination": "/x", "source": "/y", "options": ["bind"], "uidMappings": [{"size": 1}], "gidMappings": [{"size": 1}]}`), onKernel(5, 11), allNew,
 			"idmap /x: an id-mapped mount needs Linux 5.12 (config.json /mounts/0/uidMappings)"},
 		{mounts(`{"destination": "/x", "source": "/y", "options": ["rbind", "ridmap"], "uidMappings": [{"size": 1}], "gidMappings": [{"size": 1}]}`),
-			unprivileged, Options{NewMountNS: true, UserNS: true},
+			unprivileged, Options{MountNS: true, UserNS: true},
 			"idmap /x: an id-mapped mount needs CAP_SYS_ADMIN on the host (config.json /mounts/0/options/1)"},
 		{mounts(`{"destination": "/x", "source": "/y", "options": ["nosuid", "rbind", "rro"]}`), onKernel(5, 11), allNew,
 			"mount /x: recursive mount attributes need Linux 5.12 (config.json /mounts/0/options/2)"},
@@ -157,9 +155,9 @@ func TestPlanComplaints(t *testing.T) {
 			"mknod /dev/x: the device number is out of range (config.json /linux/devices/0)"},
 		{`{"linux": {"devices": [{"path": "/dev/x", "type": "b", "major": 1, "minor": -1}]}}`, privileged, allNew,
 			"mknod /dev/x: the device number is out of range (config.json /linux/devices/0)"},
-		{mounts(`{"destination": "/proc", "type": "proc"}`), privileged, Options{NewMountNS: true, UserNS: true},
+		{mounts(`{"destination": "/proc", "type": "proc"}`), privileged, Options{MountNS: true, UserNS: true},
 			`mount /proc: in a user namespace proc needs a pid namespace of the container's own (config.json /mounts/0); add {"type": "pid"} to /linux/namespaces, or bind the host's /proc with rbind`},
-		{mounts(`{"destination": "/sys", "type": "sysfs"}`), privileged, Options{NewMountNS: true, UserNS: true},
+		{mounts(`{"destination": "/sys", "type": "sysfs"}`), privileged, Options{MountNS: true, UserNS: true},
 			`mount /sys: in a user namespace sysfs needs a network namespace of the container's own (config.json /mounts/0); add {"type": "network"} to /linux/namespaces, or bind the host's /sys with rbind and ro`},
 		{`{}`, unprivileged, Options{UserNS: true},
 			`mount /bundle/rootfs: mounting without a mount namespace needs CAP_SYS_ADMIN on the host (config.json /linux/namespaces); add {"type": "mount"} to /linux/namespaces`},
@@ -175,7 +173,7 @@ func TestPlanComplaints(t *testing.T) {
 
 // TestPlanAllComplaints finds every mistake at once.
 func TestPlanAllComplaints(t *testing.T) {
-	_, bad := planned(t, `{"root": {"path": ""},
+	_, bad := planned(t, `{"root": {"path": "a\u0000"},
 		"mounts": [{"destination": "/"}, {"destination": "/ok", "type": "tmpfs"}, {"destination": "/x", "options": ["bind"]}],
 		"linux": {"rootfsPropagation": "?", "devices": [{"type": "?"}, {"type": "p"}]}}`, privileged, allNew)
 	var got []string
@@ -193,13 +191,13 @@ func TestPlanDefault(t *testing.T) {
 	if bad.Err() != nil {
 		t.Fatal(bad)
 	}
-	const want = `root /bundle/rootfs  # /root/path
-mount proc on /proc  # /mounts/0
-mount tmpfs on /dev -o nosuid,strictatime,mode=755,size=65536k  # /mounts/1
-mount devpts on /dev/pts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5  # /mounts/2
-mount -t tmpfs shm on /dev/shm -o nosuid,nodev,noexec,mode=1777,size=65536k  # /mounts/3
-mount mqueue on /dev/mqueue -o nosuid,nodev,noexec  # /mounts/4
-mount sysfs on /sys -o ro,nosuid,nodev,noexec  # /mounts/5
+	const want = `root /bundle/rootfs   # /root/path
+mount proc on /proc   # /mounts/0
+mount tmpfs on /dev -o nosuid,strictatime,mode=755,size=65536k   # /mounts/1
+mount devpts on /dev/pts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5   # /mounts/2
+mount -t tmpfs shm on /dev/shm -o nosuid,nodev,noexec,mode=1777,size=65536k   # /mounts/3
+mount mqueue on /dev/mqueue -o nosuid,nodev,noexec   # /mounts/4
+mount sysfs on /sys -o ro,nosuid,nodev,noexec   # /mounts/5
 mknod /dev/null c 1:3 0666
 mknod /dev/zero c 1:5 0666
 mknod /dev/full c 1:7 0666
@@ -212,24 +210,24 @@ link /dev/stdout -> /proc/self/fd/1
 link /dev/stderr -> /proc/self/fd/2
 link /dev/core -> /proc/kcore
 link /dev/ptmx -> pts/ptmx
-mkdir -p /work/deep  # /process/cwd
-readonly /proc/bus  # /linux/readonlyPaths/0
-readonly /proc/fs  # /linux/readonlyPaths/1
-readonly /proc/irq  # /linux/readonlyPaths/2
-readonly /proc/sys  # /linux/readonlyPaths/3
-readonly /proc/sysrq-trigger  # /linux/readonlyPaths/4
-mask /proc/acpi  # /linux/maskedPaths/0
-mask /proc/asound  # /linux/maskedPaths/1
-mask /proc/kcore  # /linux/maskedPaths/2
-mask /proc/keys  # /linux/maskedPaths/3
-mask /proc/latency_stats  # /linux/maskedPaths/4
-mask /proc/timer_list  # /linux/maskedPaths/5
-mask /proc/timer_stats  # /linux/maskedPaths/6
-mask /proc/sched_debug  # /linux/maskedPaths/7
-mask /sys/firmware  # /linux/maskedPaths/8
-mask /proc/scsi  # /linux/maskedPaths/9
-pivot_root  # /root/path
-root read-only  # /root/readonly
+mkdir -p /work/deep   # /process/cwd
+readonly /proc/bus   # /linux/readonlyPaths/0
+readonly /proc/fs   # /linux/readonlyPaths/1
+readonly /proc/irq   # /linux/readonlyPaths/2
+readonly /proc/sys   # /linux/readonlyPaths/3
+readonly /proc/sysrq-trigger   # /linux/readonlyPaths/4
+mask /proc/acpi   # /linux/maskedPaths/0
+mask /proc/asound   # /linux/maskedPaths/1
+mask /proc/kcore   # /linux/maskedPaths/2
+mask /proc/keys   # /linux/maskedPaths/3
+mask /proc/latency_stats   # /linux/maskedPaths/4
+mask /proc/timer_list   # /linux/maskedPaths/5
+mask /proc/timer_stats   # /linux/maskedPaths/6
+mask /proc/sched_debug   # /linux/maskedPaths/7
+mask /sys/firmware   # /linux/maskedPaths/8
+mask /proc/scsi   # /linux/maskedPaths/9
+pivot_root   # /root/path
+root read-only   # /root/readonly
 `
 	if got := p.String(); got != want {
 		t.Errorf("got:\n%s", got)
@@ -259,37 +257,37 @@ func TestPlanWhole(t *testing.T) {
 		opt          Options
 		want         string
 	}{
-		{"nothing", `{}`, privileged, allNew, "pivot_root  # /root/path"},
-		{"no pivot", `{}`, privileged, noPivot, "move  # /root/path"},
-		{"no mount namespace", `{}`, privileged, Options{}, "chroot  # /root/path"},
-		{"shared", `{"linux": {"rootfsPropagation": "rshared"}}`, privileged, allNew, "pivot_root -o rshared  # /root/path"},
+		{"nothing", `{}`, privileged, allNew, "pivot_root   # /root/path"},
+		{"no pivot", `{}`, privileged, noPivot, "move   # /root/path"},
+		{"no mount namespace", `{}`, privileged, Options{}, "chroot   # /root/path"},
+		{"shared", `{"linux": {"rootfsPropagation": "rshared"}}`, privileged, allNew, "pivot_root -o rshared   # /root/path"},
 		{"devices", `{"linux": {"devices": [
 			{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 384, "uid": 7, "gid": 8},
 			{"path": "/dev/u", "type": "u", "major": 9, "minor": 1}, {"path": "p/ipe", "type": "p"}, {"path": "/dev/b", "type": "b", "major": 8}]}}`,
 			privileged, allNew,
-			"mknod /dev/null c 1:3 0600 7:8  # /linux/devices/0\nmknod /dev/u c 9:1 0666  # /linux/devices/1\n" +
-				"mknod /p/ipe p 0666  # /linux/devices/2\nmknod /dev/b b 8:0 0666  # /linux/devices/3\npivot_root  # /root/path"},
+			"mknod /dev/null c 1:3 0600 7:8   # /linux/devices/0\nmknod /dev/u c 9:1 0666   # /linux/devices/1\n" +
+				"mknod /p/ipe p 0666   # /linux/devices/2\nmknod /dev/b b 8:0 0666   # /linux/devices/3\npivot_root   # /root/path"},
 		{"devices in a user namespace", `{"linux": {"devices": [
 			{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}, {"path": "/dev/p", "type": "p"}]}}`, privileged, user,
-			"bind /dev/fuse on /dev/fuse (c 10:229)  # /linux/devices/0\nmknod /dev/p p 0666  # /linux/devices/1\npivot_root  # /root/path"},
+			"bind /dev/fuse on /dev/fuse (c 10:229)   # /linux/devices/0\nmknod /dev/p p 0666   # /linux/devices/1\npivot_root   # /root/path"},
 		{"/dev is the host's", mounts(`{"destination": "/dev", "source": "/dev", "options": ["rbind"]}`), privileged, console,
-			"rbind /dev on /dev  # /mounts/0\nconsole /dev/console  # /process/terminal\npivot_root  # /root/path"},
+			"rbind /dev on /dev   # /mounts/0\nconsole /dev/console   # /process/terminal\npivot_root   # /root/path"},
 		{"console", `{"process": {"terminal": true, "cwd": "/"}}`, privileged, console,
-			"console /dev/console  # /process/terminal\npivot_root  # /root/path"},
+			"console /dev/console   # /process/terminal\npivot_root   # /root/path"},
 		{"a read-only tmpfs is sealed last", `{"process": {"cwd": "/a/b"}, "mounts": [
 			{"destination": "/a", "type": "tmpfs", "options": ["ro"]}, {"destination": "/a/b", "type": "tmpfs"}]}`, privileged, allNew,
-			"mount tmpfs on /a -o ro  # /mounts/0\nmount tmpfs on /a/b  # /mounts/1\nmkdir -p /a/b  # /process/cwd\nremount /a -o ro  # /mounts/0\npivot_root  # /root/path"},
+			"mount tmpfs on /a -o ro   # /mounts/0\nmount tmpfs on /a/b   # /mounts/1\nmkdir -p /a/b   # /process/cwd\nremount /a -o ro   # /mounts/0\npivot_root   # /root/path"},
 		{"masks come after the mounts", `{"linux": {"maskedPaths": ["a", "/b/../c"], "readonlyPaths": ["/r"]},
 			"mounts": [{"destination": "/x", "type": "tmpfs"}], "root": {"path": "/abs/", "readonly": true}}`, privileged, allNew,
-			"mount tmpfs on /x  # /mounts/0\nreadonly /r  # /linux/readonlyPaths/0\nmask /a  # /linux/maskedPaths/0\n" +
-				"mask /c  # /linux/maskedPaths/1\npivot_root  # /root/path\nroot read-only  # /root/readonly"},
+			"mount tmpfs on /x   # /mounts/0\nreadonly /r   # /linux/readonlyPaths/0\nmask /a   # /linux/maskedPaths/0\n" +
+				"mask /c   # /linux/maskedPaths/1\npivot_root   # /root/path\nroot read-only   # /root/readonly"},
 		{"own group, bound", mounts(`{"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro", "nsdelegate"]}`), privileged, group,
-			"bind /cg/c1 on /sys/fs/cgroup -o ro  # /mounts/0\npivot_root  # /root/path"},
+			"bind /cg/c1 on /sys/fs/cgroup -o ro   # /mounts/0\npivot_root   # /root/path"},
 		{"own group, in a namespace", mounts(`{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}`), privileged, groupNS,
-			"mount -t cgroup2 cgroup on /sys/fs/cgroup -o ro  # /mounts/0\npivot_root  # /root/path"},
+			"mount -t cgroup2 cgroup on /sys/fs/cgroup -o ro   # /mounts/0\npivot_root   # /root/path"},
 		{"hierarchies", mounts(`{"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro"]}`), privileged, v1,
-			"mount cgroup on /sys/fs/cgroup -o ro (cpu,cpuacct unified)  # /mounts/0\npivot_root  # /root/path"},
-		{"a mount of the runtime's own", `{}`, privileged, extra, "bind /run/x on /run/notify  # /process/env/2\npivot_root  # /root/path"},
+			"mount cgroup on /sys/fs/cgroup -o ro (cpu,cpuacct unified)   # /mounts/0\npivot_root   # /root/path"},
+		{"a mount of the runtime's own", `{}`, privileged, extra, "bind /run/x on /run/notify   # /process/env/2\npivot_root   # /root/path"},
 	} {
 		p, bad := planned(t, c.config, c.facts, c.opt)
 		if bad.Err() != nil {
@@ -303,46 +301,72 @@ func TestPlanWhole(t *testing.T) {
 	}
 }
 
+// TestPlanSources says who clones what: the runtime with the attributes that it
+// sets, the walker early, or the walker in its turn.
 func TestPlanSources(t *testing.T) {
-	config := mounts(`{"destination": "/a", "source": "/x", "options": ["rbind", "ro", "rnosuid"]}`, `{"destination": "/b", "type": "tmpfs", "options": ["tmpcopyup"]}`)
+	const bind = `{"destination": "/a", "source": "/x", "options": ["rbind", "ro", "rnosuid"]}`
+	with := func(change func(*Options)) Options {
+		o := allNew
+		change(&o)
+		return o
+	}
+	none := func(*Options) {}
+	user := with(func(o *Options) { o.UserNS = true })
 	for _, c := range []struct {
-		facts host.Facts
-		want  string
+		config string
+		facts  host.Facts
+		opt    Options
+		want   string
 	}{
-		{privileged, "/x:ro:rnosuid:rslave /b::: /bundle/rootfs:::rslave"},
-		{onKernel(5, 10), "complaint"},
-		{onKernel(5, 13), "/x:ro:rnosuid:rslave /b::: /bundle/rootfs:::rslave"},
+		{mounts(bind), privileged, with(none), "turn /x ro rnosuid, early /bundle/rootfs"},
+		{mounts(bind), onKernel(5, 13), with(none), "turn /x ro rnosuid, early /bundle/rootfs"},
+		{mounts(strings.Replace(bind, `"rnosuid"`, `"nosymfollow"`, 1)), onKernel(5, 13), with(none), "turn /x, early /bundle/rootfs"},
+		{mounts(strings.Replace(bind, `, "rnosuid"`, "", 1)), onKernel(5, 10), with(none), "turn /x, early /bundle/rootfs"},
+		{mounts(bind), privileged, user, "runtime /x ro rnosuid rslave, runtime /bundle/rootfs rslave"},
+		{mounts(bind), privileged, with(func(o *Options) { o.JoinedMountNS = true }), "runtime /x ro rnosuid rslave, runtime /bundle/rootfs rslave"},
+		{mounts(bind), privileged, with(func(o *Options) { o.MountNS = false }), "runtime /x ro rnosuid rprivate, runtime /bundle/rootfs rprivate"},
+		{`{"linux": {"rootfsPropagation": "shared"}, "mounts": [` + bind + `]}`, privileged, with(none), "runtime /x ro rnosuid, runtime /bundle/rootfs"},
+		{`{"linux": {"rootfsPropagation": "private"}, "mounts": [` + bind + `]}`, privileged, with(none), "turn /x ro rnosuid, early /bundle/rootfs"},
+		{mounts(bind), unprivileged, user, "early /x, early /bundle/rootfs"},
+		{mounts(`{"destination": "/b", "type": "tmpfs", "options": ["tmpcopyup"]}`), privileged, with(none), "runtime /b, early /bundle/rootfs"},
+		{mounts(`{"destination": "/b", "source": "/x", "options": ["bind"], "uidMappings": [{"size": 1}], "gidMappings": [{"size": 1}]}`), privileged, with(none), "runtime /x rslave, early /bundle/rootfs"},
+		// A tree that has the root in it.
+		{mounts(`{"destination": "/host", "source": "/", "options": ["rbind", "ro"]}`), privileged, with(none), "early /, early /bundle/rootfs"},
+		{mounts(`{"destination": "/b", "source": "/bundle", "options": ["rbind"]}`), privileged, with(none), "early /bundle, early /bundle/rootfs"},
+		{mounts(`{"destination": "/b", "source": "/bundle", "options": ["bind"]}`), privileged, with(none), "turn /bundle, early /bundle/rootfs"},
+		{mounts(`{"destination": "/b", "source": "/bundle/root", "options": ["rbind"]}`), privileged, with(none), "turn /bundle/root, early /bundle/rootfs"},
 	} {
-		p, bad := planned(t, config, c.facts, allNew)
+		p, bad := planned(t, c.config, c.facts, c.opt)
 		if bad.Err() != nil {
-			if c.want != "complaint" {
-				t.Error(bad)
-			}
+			t.Errorf("%s: %v", c.config, bad)
 			continue
 		}
 		var got []string
-		for _, s := range p.Sources() {
-			got = append(got, strings.Join([]string{s.Path, strings.Join(attrNames(s.Attr, ""), ","), strings.Join(attrNames(s.Rec, "r"), ","), propagationText(s.base)}, ":"))
+		handed := 0
+		for _, s := range p.sources {
+			if strings.HasPrefix(s.Path, "/dev/") {
+				continue
+			}
+			got = append(got, s.text())
+			if s.opener == byRuntime {
+				handed++
+			}
 		}
-		if strings.Join(got, " ") != c.want {
-			t.Errorf("got %v, want %s", got, c.want)
+		if strings.Join(got, ", ") != c.want || len(p.Sources()) != handed {
+			t.Errorf("%s:\ngot:  %s, %d from the runtime\nwant: %s", c.config, strings.Join(got, ", "), len(p.Sources()), c.want)
 		}
-	}
-	p, _ := planned(t, mounts(`{"destination": "/a", "source": "/x", "options": ["bind"]}`), unprivileged, Options{NewMountNS: true, UserNS: true})
-	if s := p.Sources(); len(s) != 0 {
-		t.Errorf("without privileges the runtime opens nothing, got %v", s)
+		verified(t, c.config, p)
 	}
 }
 
-// TestPlanJoined joins a pod's namespaces: they are the container's own as far
-// as procfs and sysfs go.
-func TestPlanJoined(t *testing.T) {
-	_, bad := planned(t, `{"mounts": [{"destination": "/proc", "type": "proc"}, {"destination": "/sys", "type": "sysfs"}],
-		"linux": {"namespaces": [{"type": "pid", "path": "/p"}, {"type": "network", "path": "/n"}, {"type": "user", "path": "/u"}]}}`,
-		privileged, Options{NewMountNS: true, UserNS: true})
-	if bad.Err() != nil {
-		t.Error(bad)
+// text is who opens the source, its path and what is set on its clone before it
+// is attached.
+func (s Source) text() string {
+	parts := slices.Concat([]string{[...]string{"runtime", "early", "turn"}[s.opener], s.Path}, attrNames(s.Attr, ""), attrNames(s.Rec, "r"))
+	if s.opener == byRuntime && s.base != 0 {
+		parts = append(parts, propagationName(s.base))
 	}
+	return strings.Join(parts, " ")
 }
 
 func TestPlanIDMap(t *testing.T) {

@@ -15,16 +15,16 @@ import (
 // ask for.
 func TestRootModes(t *testing.T) {
 	needRoot(t)
-	user := Options{NewMountNS: true, NewPIDNS: true, NewNetNS: true, UserNS: true}
+	user := Options{MountNS: true, PIDNS: true, NetNS: true, UserNS: true}
 	for name, c := range map[string]container{
-		"no-pivot":          {opt: Options{NewMountNS: true, NewPIDNS: true, NewNetNS: true, NoPivot: true}},
+		"no-pivot":          {opt: Options{MountNS: true, PIDNS: true, NetNS: true, NoPivot: true}},
 		"userns":            {opt: user, clone: unix.CLONE_NEWIPC},
-		"userns, no-pivot":  {opt: Options{NewMountNS: true, NewPIDNS: true, NewNetNS: true, UserNS: true, NoPivot: true}, clone: unix.CLONE_NEWIPC},
+		"userns, no-pivot":  {opt: Options{MountNS: true, PIDNS: true, NetNS: true, UserNS: true, NoPivot: true}, clone: unix.CLONE_NEWIPC},
 		"unprivileged":      {opt: user, clone: unix.CLONE_NEWIPC, unpriv: true},
 		"unprivileged 5.10": {opt: user, clone: unix.CLONE_NEWIPC, unpriv: true, kernel: host.Version{Major: 5, Minor: 10}},
 		"userns 5.10":       {opt: user, clone: unix.CLONE_NEWIPC, kernel: host.Version{Major: 5, Minor: 10}},
-		"no mount ns":       {opt: Options{NewPIDNS: true, NewNetNS: true}, clone: unix.CLONE_NEWIPC},
-		"no mount ns 5.10":  {opt: Options{NewPIDNS: true, NewNetNS: true}, clone: unix.CLONE_NEWIPC, kernel: host.Version{Major: 5, Minor: 10}},
+		"no mount ns":       {opt: Options{PIDNS: true, NetNS: true}, clone: unix.CLONE_NEWIPC},
+		"no mount ns 5.10":  {opt: Options{PIDNS: true, NetNS: true}, clone: unix.CLONE_NEWIPC, kernel: host.Version{Major: 5, Minor: 10}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := hostMounts(t)
@@ -43,7 +43,7 @@ func TestRootModes(t *testing.T) {
 				t.Fatalf("%v\n%s", err, c.program(t, c.plan(t)))
 			}
 			want := "root is read-only\n0\nnull works\nbin dev etc proc sys tmp work "
-			if !c.opt.NewMountNS {
+			if !c.opt.MountNS {
 				want = strings.TrimPrefix(want, "root is read-only\n") // mountinfo shows what is below the root only
 			}
 			if out = strings.TrimPrefix(out, "root is read-only\n"); out != strings.TrimPrefix(want, "root is read-only\n") {

@@ -30,6 +30,7 @@ const showMount = `show() { busybox awk -v t="$1" '$5==t {o=$6; for (i=7; $i!="-
 func TestRootOps(t *testing.T) {
 	needRoot(t)
 	data := t.TempDir()
+	disk := diskOf(t, data)
 	must(t, os.WriteFile(filepath.Join(data, "file"), []byte("hello\n"), 0o644))
 	must(t, os.Mkdir(filepath.Join(data, "sub"), 0o755))
 	must(t, unix.Mount("tmpfs", filepath.Join(data, "sub"), "tmpfs", 0, ""))
@@ -52,32 +53,32 @@ func TestRootOps(t *testing.T) {
 			name:   "bind a file read-only",
 			config: withProc(`{"destination": "/etc/data", "source": "DATA/file", "options": ["bind", "ro", "nosuid"]}`),
 			script: `show /etc/data; busybox cat /etc/data`,
-			want:   "/etc/data ro,nosuid,relatime ext4 /dev/vda\nhello\n",
+			want:   "/etc/data ro,nosuid,relatime DISK\nhello\n",
 		},
 		{
 			name:   "bind a directory without what is mounted below it",
 			config: withProc(`{"destination": "/new/data", "source": "DATA", "options": ["bind"]}`),
 			script: `show /new/data; show /new/data/sub`,
-			want:   "/new/data rw,relatime ext4 /dev/vda\n",
+			want:   "/new/data rw,relatime DISK\n",
 		},
 		{
 			name:   "ro is of one mount",
 			config: withProc(`{"destination": "/data", "source": "DATA", "options": ["rbind", "ro"]}`),
 			script: `show /data; show /data/sub`,
-			want:   "/data ro,relatime ext4 /dev/vda\n/data/sub rw,relatime tmpfs tmpfs\n",
+			want:   "/data ro,relatime DISK\n/data/sub rw,relatime tmpfs tmpfs\n",
 		},
 		{
 			name:    "rro is of the tree",
 			config:  withProc(`{"destination": "/data", "source": "DATA", "options": ["rbind", "rro", "noatime"]}`),
 			script:  `show /data; show /data/sub`,
-			want:    "/data ro,noatime ext4 /dev/vda\n/data/sub ro,relatime tmpfs tmpfs\n",
+			want:    "/data ro,noatime DISK\n/data/sub ro,relatime tmpfs tmpfs\n",
 			newOnly: true,
 		},
 		{
 			name:   "propagation of a bind",
 			config: withProc(`{"destination": "/data", "source": "DATA", "options": ["rbind", "rshared"]}`),
 			script: `show /data; show /data/sub`,
-			want:   "/data rw,relatime shared ext4 /dev/vda\n/data/sub rw,relatime shared tmpfs tmpfs\n",
+			want:   "/data rw,relatime shared DISK\n/data/sub rw,relatime shared tmpfs tmpfs\n",
 		},
 		{
 			name:   "a relative destination, and one below an earlier mount",
@@ -110,6 +111,29 @@ func TestRootOps(t *testing.T) {
 			want:   "/a rw,nodiratime,relatime,nosymfollow tmpfs x\nrw,sync,dirsync,lazytime\n",
 		},
 		{
+			name:   "a tmpfs has the mode of what it covers",
+			config: withProc(`{"destination": "/etc", "type": "tmpfs", "options": ["ro"]}`, `{"destination": "/new", "type": "tmpfs"}`, `{"destination": "/tmp", "type": "tmpfs", "options": ["mode=710"]}`),
+			script: `busybox stat -c '%a %u %g %n' /etc /new /tmp`,
+			want:   "2750 0 0 /etc\n1777 0 0 /new\n710 0 0 /tmp\n",
+			prepare: func(t *testing.T, root string) {
+				must(t, os.Chown(filepath.Join(root, "etc"), 7, 8))
+				must(t, unix.Chmod(filepath.Join(root, "etc"), 0o2750))
+			},
+		},
+		{
+			name:   "a tree that the root is in has none of the container's mounts",
+			config: withProc(`{"destination": "/mnt", "type": "tmpfs"}`, `{"destination": "/host", "source": "/", "options": ["rbind"]}`),
+			script: `busybox grep -c "rootfs/mnt" /proc/self/mountinfo; busybox grep -q " /host/proc " /proc/self/mountinfo && echo rbind`,
+			want:   "0\nrbind\n",
+		},
+		{
+			name: "mountinfo has the order of the config",
+			config: withProc(`{"destination": "/a", "type": "tmpfs"}`, `{"destination": "/b", "source": "DATA", "options": ["bind", "ro"]}`,
+				`{"destination": "/c", "type": "tmpfs"}`, `{"destination": "/d", "source": "DATA", "options": ["rbind", "nodev"]}`),
+			script: `busybox awk '{printf "%s ", $5}' /proc/self/mountinfo; show /b; show /d`,
+			want:   "/ /proc /a /b /c /d /d/sub /b ro,relatime DISK\n/d rw,nodev,relatime DISK\n",
+		},
+		{
 			name:   "tmpcopyup",
 			config: withProc(`{"destination": "/etc", "type": "tmpfs", "options": ["tmpcopyup", "ro"]}`),
 			script: `show /etc; busybox cat /etc/motd /etc/link; busybox stat -c '%a %u %g %n' /etc /etc/motd /etc/dir; [ /etc/hard -ef /etc/motd ] && echo same`,
@@ -132,7 +156,7 @@ func TestRootOps(t *testing.T) {
 			config: withProc(`{"destination": "/data", "source": "DATA", "options": ["bind", "idmap"],
 				"uidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}], "gidMappings": [{"containerID": 0, "hostID": 2000, "size": 10}]}`),
 			script:  `show /data; busybox stat -c '%u %g' /data/file`,
-			want:    "/data rw,relatime,idmapped ext4 /dev/vda\n1000 2000\n",
+			want:    "/data rw,relatime,idmapped DISK\n1000 2000\n",
 			newOnly: true,
 		},
 		{
@@ -164,7 +188,7 @@ func TestRootOps(t *testing.T) {
 			config: `{"mounts": [{"destination": "/proc", "type": "proc"}], "linux": {"maskedPaths": ["/etc/file", "/etc/dir", "/etc/link", "/none", "/sys/dir", "/sys/file"], "readonlyPaths": ["/tmp", "/no/where", "/etc/file2"]}}`,
 			script: `busybox wc -c < /etc/file; busybox ls /etc/dir /sys/dir /etc/link/; busybox wc -c </sys/file; busybox touch /tmp/x; show /tmp; show /etc/dir; show /sys/dir; show /other`,
 			want: "0\n/etc/dir:\n\n/etc/link/:\n\n/sys/dir:\n0\ntouch: /tmp/x: Read-only file system\n" +
-				"/tmp ro,relatime ext4 /dev/vda\n/etc/dir ro,nosuid,nodev,noexec,relatime tmpfs none\n" +
+				"/tmp ro,relatime DISK\n/etc/dir ro,nosuid,nodev,noexec,relatime tmpfs none\n" +
 				"/sys/dir ro,nosuid,nodev,noexec,relatime tmpfs none\n/other ro,nosuid,nodev,noexec,relatime tmpfs none\n",
 			prepare: func(t *testing.T, root string) {
 				for _, dir := range []string{"etc/dir/in", "sys/dir/in", "other/in"} {
@@ -194,8 +218,8 @@ func TestRootOps(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if out != c.want {
-					t.Errorf("got:\n%s\nwant:\n%s", out, c.want)
+				if want := strings.ReplaceAll(c.want, "DISK", disk); out != want {
+					t.Errorf("got:\n%s\nwant:\n%s", out, want)
 				}
 				if after := hostMounts(t); after != before {
 					t.Errorf("the host's mounts changed:\n%s\n%s", before, after)
@@ -216,7 +240,7 @@ func TestRootFails(t *testing.T) {
 		{
 			name:   "no such source",
 			config: withProc(`{"destination": "/x", "source": "/no/such", "options": ["bind"]}`),
-			want:   "bind /no/such: no such file or directory (config.json /mounts/1/source); the source does not exist on the host",
+			want:   "bind /no/such: no such file or directory (config.json /mounts/1/source)",
 		},
 		{
 			name:   "unknown parameter",
@@ -388,7 +412,7 @@ func TestRootPropagation(t *testing.T) {
 				bundle: busyboxRoot(t), opt: allNew, script: showMount + "show /", kernel: kernel,
 				config: `{"mounts": [{"destination": "/proc", "type": "proc"}], "linux": {"rootfsPropagation": "` + c.given + `"}}`,
 			}.run(t)
-			if want := "/ rw,relatime" + c.want + " ext4 /dev/vda\n"; err != nil || out != want {
+			if want := "/ rw,relatime" + c.want + " DISK\n"; err != nil || out != want {
 				t.Errorf("%s on %v: got %q, %v, want %q", c.given, kernel, out, err, want)
 			}
 		}
@@ -449,24 +473,41 @@ func TestRootUnreachable(t *testing.T) {
 	opt := allNew
 	opt.UserNS = true
 	out, err := container{bundle: bundle, config: withProc(), opt: opt, script: showMount + "show /; busybox ls /"}.run(t)
-	if err != nil || !strings.HasPrefix(out, "/ rw,relatime ext4 /dev/vda\nbin\ndev\n") {
+	if err != nil || !strings.HasPrefix(out, "/ rw,relatime "+diskOf(t, bundle)+"\nbin\ndev\n") {
 		t.Errorf("got %q, %v", out, err)
 	}
 }
 
-// TestRootMany has more mounts than the walker may have descriptors.
+// TestRootMany has more mounts than a process usually may have descriptors:
+// those of new file systems do not stay open, those of binds do until their
+// turn comes, and the runtime's do until they are sent.
 func TestRootMany(t *testing.T) {
 	needRoot(t)
-	var mounts []string
-	for i := range 1200 {
-		mounts = append(mounts, fmt.Sprintf(`{"destination": "/m/%d", "type": "tmpfs"}`, i))
-	}
-	out, err := container{
-		bundle: busyboxRoot(t), config: withProc(mounts...), opt: allNew,
-		script: "busybox grep -c ' /m/' /proc/self/mountinfo",
-	}.run(t)
-	if err != nil || out != "1200\n" {
-		t.Errorf("got %q, %v", out, err)
+	file := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(file, nil, 0o644))
+	var limit unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	for kind, mount := range map[string]string{
+		"new":      `{"destination": "/m/%d", "type": "tmpfs"}`,
+		"in turn":  `{"destination": "/m/%d", "source": "FILE", "options": ["bind", "ro"]}`,
+		"received": `{"destination": "/m/%d", "source": "FILE", "options": ["bind", "ro"]}`,
+	} {
+		if kind != "new" && limit.Max < 2000 {
+			t.Skip("[descriptors] needs 2000 descriptors")
+		}
+		var mounts []string
+		for i := range 1200 {
+			mounts = append(mounts, strings.Replace(fmt.Sprintf(mount, i), "FILE", file, 1))
+		}
+		opt := allNew
+		opt.JoinedMountNS = kind == "received"
+		out, err := container{
+			bundle: busyboxRoot(t), config: withProc(mounts...), opt: opt,
+			script: "busybox grep -c ' /m/' /proc/self/mountinfo",
+		}.run(t)
+		if err != nil || out != "1200\n" {
+			t.Errorf("%s: got %q, %v", kind, out, err)
+		}
 	}
 }
 
@@ -531,7 +572,7 @@ func TestRootHostPID(t *testing.T) {
 		bundle := busyboxRoot(t)
 		chownTree(t, bundle)
 		out, err := container{
-			bundle: bundle, unpriv: unpriv, opt: Options{NewMountNS: true, UserNS: true},
+			bundle: bundle, unpriv: unpriv, opt: Options{MountNS: true, UserNS: true},
 			config: `{"mounts": [{"destination": "/proc", "source": "/proc", "options": ["rbind", "nosuid", "nodev", "noexec"]},
 				{"destination": "/dev", "type": "tmpfs"}, {"destination": "/sys", "source": "/sys", "options": ["rbind", "ro"]}],
 				"linux": {"maskedPaths": ["/proc/acpi", "/proc/keys"], "readonlyPaths": ["/proc/sys"]}}`,
@@ -581,4 +622,19 @@ func TestRootRace(t *testing.T) {
 	close(stop)
 	<-done
 	unchanged(t, canary)
+}
+
+// diskOf is the type and the device of the file system that dir is on.
+func diskOf(t *testing.T, dir string) string {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	must(t, err)
+	best, disk := "", ""
+	for _, line := range strings.Split(strings.TrimSpace(string(data)), "\n") {
+		fields, kind, _ := strings.Cut(line, " - ")
+		if at := strings.Fields(fields)[4]; within(dir, at) && len(at) >= len(best) {
+			best, disk = at, strings.Join(strings.Fields(kind)[:2], " ")
+		}
+	}
+	return disk
 }

@@ -21,7 +21,7 @@ import (
 // needRoot skips where a test needs what only root may do.
 func needRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || testing.Short() {
 		t.Skip("[root] needs root")
 	}
 	if _, err := os.Stat("/bin/busybox"); err != nil {
@@ -97,13 +97,13 @@ func (c container) program(t *testing.T, plan *Plan) *nsenter.Program {
 	n := len(plan.Sources())
 	b := nsenter.NewBuilder(n)
 	flags := c.clone
-	if c.opt.NewMountNS {
+	if c.opt.MountNS {
 		flags |= unix.CLONE_NEWNS
 	}
-	if c.opt.NewPIDNS {
+	if c.opt.PIDNS {
 		flags |= unix.CLONE_NEWPID
 	}
-	if c.opt.NewNetNS {
+	if c.opt.NetNS {
 		flags |= unix.CLONE_NEWNET
 	}
 	if c.opt.CgroupNS {
@@ -116,7 +116,7 @@ func (c container) program(t *testing.T, plan *Plan) *nsenter.Program {
 		b.Append(unix.SYS_SETRESUID, nsenter.Num(0), nsenter.Num(0), nsenter.Num(0))
 	}
 	b.Unshare(flags)
-	if c.opt.NewPIDNS {
+	if c.opt.PIDNS {
 		b.Fork()
 	}
 	if c.opt.UserNS {
@@ -260,7 +260,7 @@ const defaultConfig = `{
 	}
 }`
 
-var allNew = Options{NewMountNS: true, NewPIDNS: true, NewNetNS: true}
+var allNew = Options{MountNS: true, PIDNS: true, NetNS: true}
 
 func TestRootDefault(t *testing.T) {
 	needRoot(t)
@@ -295,11 +295,16 @@ func mountinfoOf(out string) string {
 	return info
 }
 
+// hostMounts is the host's mounts in the test's own directories; elsewhere
+// tests of other packages may be mounting at the same time.
 func hostMounts(t *testing.T) string {
 	t.Helper()
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(data)
+	own := filepath.Dir(t.TempDir()) + "/"
+	return strings.Join(slices.DeleteFunc(strings.Split(string(data), "\n"), func(line string) bool {
+		return !strings.Contains(line, " "+own)
+	}), "\n")
 }

@@ -6,8 +6,22 @@ import (
 	"berth/libcontainer/fault"
 )
 
-// Source is something of the host that the runtime opens and hands over: the
-// clone of a mount, or a new tmpfs with a copy of what it covers.
+// opener says who clones a source, and when.
+type opener uint8
+
+const (
+	// The runtime does, with its own rights, and hands the clone over.
+	byRuntime opener = iota
+	// The walker does, before it attaches the root.
+	early
+	// The walker opens it before it attaches the root and clones it when its
+	// turn comes, so that mountinfo has the order of the config: it lists mounts
+	// by their creation (Linux 6.8).
+	inTurn
+)
+
+// Source is something of the host: a mount that is cloned, or a new tmpfs with
+// a copy of what it covers.
 type Source struct {
 	Path      string // on the host, absolute
 	Recursive bool   // with what is mounted below it
@@ -19,8 +33,8 @@ type Source struct {
 	Op    string        // for messages
 
 	base   uint64 // propagation of the whole tree, MS_*; 0: as it is
-	walker bool   // opened by the walker, not by the runtime
-	alone  bool   // the mount itself is private, whatever base is
+	opener opener
+	alone  bool // the mount itself is private, whatever base is
 }
 
 // IDMap is the mapping of an id-mapped mount: ContainerID is the id in the

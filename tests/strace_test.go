@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ type configuration struct {
 var traced = []configuration{
 	{name: "default"},
 	{name: "v2", view: "v2"},
-	{name: "cgroup namespace", view: "v2", edit: func(doc map[string]any) { addTo(doc, "/linux/namespaces", `{"type":"cgroup"}`) }},
+	{name: "cgroup namespace", view: "v1", edit: func(doc map[string]any) { addTo(doc, "/linux/namespaces", `{"type":"cgroup"}`) }},
 	{name: "terminal", patch: `{"process":{"terminal":true,"consoleSize":{"height":20,"width":70}}}`},
 	{name: "user namespace", patch: `{"linux":{"uidMappings":[{"containerID":0,"hostID":100000,"size":65536}],
 		"gidMappings":[{"containerID":0,"hostID":100000,"size":65536}]}}`,
@@ -101,7 +102,7 @@ func (c configuration) hold(t *testing.T) {
 		w.pid = w.sleeper(t)
 	}
 	w.bundle(t, c)
-	steps, err := parseSteps(w.output(t, append([]string{"plan", "--steps", "-b", "b", w.id}, c.flags...)...))
+	steps, err := parseSteps(w.output(t, slices.Concat([]string{"plan", "--steps", "-b", "b"}, c.flags, []string{w.id})...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,8 +219,8 @@ func (w *workshop) trace(t *testing.T, flags []string) string {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"strace", "-ff", "-v", "-s", "4096", "-o", dir + "/t", "rt", "create", "-b", "b"}, w.args...)
-	strace := w.command(append(append(args, flags...), w.id)...)
+	args := []string{"strace", "-ff", "-v", "-s", "4096", "-o", dir + "/t", "rt", "create", "-b", "b"}
+	strace := w.command(slices.Concat(args, w.args, flags, []string{w.id})...)
 	var out strings.Builder
 	strace.Stdout, strace.Stderr = &out, &out
 	if err := strace.Start(); err != nil {
@@ -247,10 +248,10 @@ func (w *workshop) trace(t *testing.T, flags []string) string {
 	return dir
 }
 
-// calls are what the preamble and init did, as strace prints it; a fork is followed to the child.
+// calls are what each thread did, as strace prints it.
 type calls struct {
-	thread string            // of the next call
-	lines  map[string][]call // by thread
+	preambles []string          // threads
+	lines     map[string][]call // by thread
 }
 
 // call is one line of strace.
@@ -260,7 +261,7 @@ type call struct {
 	result string // as strace prints it: "3", "-1 ENOENT (No such file or directory)"
 }
 
-// readTrace finds the preamble's process: the one that was executed with the variable that makes it one.
+// readTrace finds the preambles: processes that were executed with the variable that makes them one.
 func readTrace(dir string) (*calls, error) {
 	files, err := filepath.Glob(dir + "/t.*")
 	if err != nil {
@@ -274,9 +275,8 @@ func readTrace(dir string) (*calls, error) {
 		}
 		thread := strings.TrimPrefix(filepath.Ext(f), ".")
 		text := string(raw)
-		// Hooks inside the container are preambles too: theirs is the later.
-		if i := strings.Index(text, "_BERTH_NSENTER="); i >= 0 && strings.Contains(text, "pivot_root") || i >= 0 && c.thread == "" {
-			c.thread = thread
+		if i := strings.Index(text, "_BERTH_NSENTER="); i >= 0 {
+			c.preambles = append(c.preambles, thread)
 			text = text[i:]
 			text = text[strings.IndexByte(text, '\n')+1:]
 		}
@@ -286,7 +286,7 @@ func readTrace(dir string) (*calls, error) {
 			}
 		}
 	}
-	if c.thread == "" {
+	if len(c.preambles) == 0 {
 		return nil, errors.New("no preamble in the trace")
 	}
 	return c, nil

@@ -1,6 +1,5 @@
 #define _GNU_SOURCE
-#include "prefault.h"
-
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -10,16 +9,21 @@
 #endif
 
 #define PAGE ((uintptr_t)4096)
+#define ARENA ((size_t)4 << 20) /* what the Go heap grows by */
 
-static void populate(uintptr_t from, uintptr_t to)
-{
-	from &= ~(PAGE - 1);
-	madvise((void *)from, to - from, MADV_POPULATE_WRITE);
-}
+#define CHUNK ((size_t)256 << 10) /* what its other data grows by; larger mappings are sparse */
 
-void prefault_heap(void *first, size_t length)
+/* What `run` of an ordinary container touches of them. */
+#define HEAP ((size_t)1700 << 10)
+#define OTHER ((size_t)64 << 10)
+
+static int wanted;
+
+static void populate(void *at, size_t length)
 {
-	populate((uintptr_t)first, (uintptr_t)first + length);
+	uintptr_t from = (uintptr_t)at & ~(PAGE - 1);
+
+	madvise((void *)from, (uintptr_t)at + length - from, MADV_POPULATE_WRITE);
 }
 
 extern char __data_start[], _end[];
@@ -27,6 +31,27 @@ extern char __data_start[], _end[];
 /* Not in a container's process: there memory counts for more. */
 __attribute__((constructor)) static void prefault_data(void)
 {
-	if (getenv("_BERTH_NSENTER") == NULL)
-		populate((uintptr_t)__data_start, (uintptr_t)_end);
+	if (getenv("_BERTH_NSENTER") != NULL)
+		return;
+	wanted = 1;
+	populate(__data_start, (size_t)(_end - __data_start));
+	mallopt(M_ARENA_MAX, 1); /* threads need no heap of 64 MiB each */
+}
+
+void *__real_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset);
+
+/* The linker leads the Go runtime's mmap here (cgo calls the C library's). */
+void *__wrap_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset)
+{
+	void *got = __real_mmap(at, length, protection, flags, fd, offset);
+
+	if (!wanted || got == MAP_FAILED || !(flags & MAP_ANONYMOUS) || protection != (PROT_READ | PROT_WRITE))
+		return got;
+	if (flags & MAP_FIXED && length >= ARENA) {
+		populate(got, HEAP);
+		wanted = 0; /* the runtime has set up all else by now but its threads */
+	} else if (length <= CHUNK) {
+		populate(got, length < OTHER ? length : OTHER);
+	}
+	return got;
 }

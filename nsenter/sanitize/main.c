@@ -77,11 +77,20 @@ static void *heap_map(void *at, size_t size, int prot, int flags, int fd, off_t 
 	return block;
 }
 
+/* No program may change the mode of what it did not make. */
+static int pretend_fchmod(int fd, mode_t mode)
+{
+	(void)fd, (void)mode;
+	errno = EPERM;
+	return below(4) ? 0 : -1;
+}
+
 static long pretend(long number, ...);
 
 #define NSENTER_NO_CONSTRUCTOR
 #define mmap heap_map
 #define fork pretend_fork
+#define fchmod pretend_fchmod
 #define _exit leave
 #define syscall pretend
 #include "../nsenter.c"

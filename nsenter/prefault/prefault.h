@@ -1,8 +1,0 @@
-#ifndef BERTH_PREFAULT_H
-#define BERTH_PREFAULT_H
-
-#include <stddef.h>
-
-void prefault_heap(void *first, size_t length);
-
-#endif
