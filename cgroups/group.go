@@ -36,26 +36,38 @@ func (g *Group) State() State {
 	return s
 }
 
-// Create makes the groups of the plan and sets their limits and device rules,
-// as far as they hold before any process is in them. A group that exists is
-// used if nothing runs in it and it is not frozen, and refused otherwise
-// (config-linux.md, "Control groups": not fit for purpose). After an error
-// every directory that Create made is gone again.
+// Create is Make and Limit: the groups of a plan, ready for processes. After
+// an error every directory that it made is gone again.
 func Create(p *Plan) (*Group, error) {
-	g := &Group{dirs: p.Dirs, late: p.Late}
-	if err := g.create(p); err != nil {
+	g, err := Make(p)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.Limit(p); err != nil {
 		g.removeMade()
 		return nil, err
 	}
 	return g, nil
 }
 
-func (g *Group) create(p *Plan) error {
+// Make makes the groups of the plan, without limits yet: the runtime's own
+// preamble may be born in them meanwhile. A group that exists is used if
+// nothing runs in it and it is not frozen, and refused otherwise
+// (config-linux.md, "Control groups": not fit for purpose). After an error
+// every directory that it made is gone again.
+func Make(p *Plan) (*Group, error) {
+	g := &Group{dirs: p.Dirs, late: p.Late}
 	for _, d := range g.dirs {
 		if err := g.makeGroup(d); err != nil {
-			return err
+			g.removeMade()
+			return nil, err
 		}
 	}
+	return g, nil
+}
+
+// Limit sets the limits and device rules, but for those of Late.
+func (g *Group) Limit(p *Plan) error {
 	if err := writeAll(p.Writes); err != nil {
 		return err
 	}

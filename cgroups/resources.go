@@ -84,7 +84,9 @@ func (p *planner) complain(field fault.Pointer, msg, hint string) {
 // ignored notes an entry that cgroup v2 has no file for; every runtime goes
 // on without it.
 func (p *planner) ignored(field fault.Pointer, msg string) {
-	p.Warnings = append(p.Warnings, refuse(field, msg, ""))
+	note := refuse(field, msg, "")
+	note.Code = fault.Note
+	p.Warnings = append(p.Warnings, note)
 }
 
 // target is the group of one controller, to which writes are added.

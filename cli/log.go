@@ -73,6 +73,9 @@ func (l *log) fail(err error) {
 
 // warn reports what is no failure.
 func (l *log) warn(e *fault.Error) {
+	if e.Code == fault.Note && !l.debug {
+		return
+	}
 	if l.path == "" {
 		fmt.Fprintf(os.Stderr, "berth: warning: %s\n", e)
 		return

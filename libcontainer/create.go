@@ -207,13 +207,8 @@ func (c *creation) birth() error {
 	if err != nil {
 		return err
 	}
-	if !c.plan.Cgroup.Born() {
-		if err := c.makeGroup(); err != nil {
-			return err
-		}
-		if err := c.group.Add(c.child.PID); err != nil {
-			return err
-		}
+	if err := c.limitGroup(); err != nil {
+		return err
 	}
 	files, err := c.handOut()
 	defer func() { closeAll(files) }()
@@ -223,8 +218,23 @@ func (c *creation) birth() error {
 	return c.child.Send(program, files)
 }
 
+// limitGroup sets the group's limits before anything but the waiting preamble
+// is in it, and moves that there where it was not born in it.
+func (c *creation) limitGroup() error {
+	if c.plan.Cgroup.Born() {
+		return c.group.Limit(c.plan.Cgroup)
+	}
+	if err := c.makeGroup(); err != nil {
+		return err
+	}
+	if err := c.group.Limit(c.plan.Cgroup); err != nil {
+		return err
+	}
+	return c.group.Add(c.child.PID)
+}
+
 func (c *creation) makeGroup() error {
-	group, err := cgroups.Create(c.plan.Cgroup)
+	group, err := cgroups.Make(c.plan.Cgroup)
 	if err != nil {
 		return err
 	}

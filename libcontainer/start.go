@@ -74,26 +74,26 @@ func (c *Container) spec() (*specs.Spec, error) {
 // release opens exec.fifo, where init waits, and waits for execve: end of file
 // is success, a record is the step that failed.
 func (c *Container) release() error {
-	path := c.path(fifoFile)
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fault.From(err, "open", path).In(fault.PhaseExec)
-	}
-	fifo := os.NewFile(uintptr(fd), path)
-	defer fifo.Close()
+	// Before init is let go: it may have ended and been reaped right after.
 	pidfd, err := unix.PidfdOpen(c.record.PID, 0)
 	if err != nil {
 		return errNotRunning(c.ID)
 	}
 	defer unix.Close(pidfd)
+	path := c.path(fifoFile)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fault.From(err, "open", path).In(fault.PhaseExec)
+	}
+	defer unix.Close(fd)
 	awaitRecord(fd, pidfd)
 	raw := make([]byte, nsenter.ReportSize+1)
 	n, err := unix.Read(fd, raw)
 	if n > 0 {
 		return c.execError(raw[:n])
 	}
-	if errors.Is(err, unix.EAGAIN) {
-		return errNotRunning(c.ID) // it was killed before it opened the fifo
+	if err != nil {
+		return errNotRunning(c.ID) // it was killed while it held the fifo open
 	}
 	if err := os.Remove(path); err != nil {
 		return fault.From(err, "remove", path).In(fault.PhaseState)

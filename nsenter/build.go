@@ -17,7 +17,6 @@ type Builder struct {
 	strings map[string]uint32 // where a string stands in data
 	structs map[any]Arg       // what Struct has put into data
 	args    []Arg             // of the steps, one slab after the other
-	labels  []*Label
 }
 
 // Enough for the default configuration without growing.
@@ -58,9 +57,7 @@ type Label struct{ at int }
 
 // Label makes a label; Place says where it is.
 func (b *Builder) Label() *Label {
-	l := &Label{at: -1}
-	b.labels = append(b.labels, l)
-	return l
+	return &Label{at: -1}
 }
 
 // Place puts the label before the next step.

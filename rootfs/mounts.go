@@ -62,12 +62,20 @@ func (p *planner) planMount(m specs.Mount, field fault.Pointer) {
 }
 
 func (p *planner) checkText(e *entry) bool {
-	ok := p.text(e.field.At("destination"), "mount", e.Destination) &&
-		p.text(e.field.At("source"), "mount", e.Source) && p.text(e.field.At("type"), "mount", e.Type)
-	for i, name := range e.Options {
-		ok = p.text(e.option(i), "mount", name) && ok
+	before := len(p.bad)
+	for _, s := range [...]struct{ key, value string }{
+		{"destination", e.Destination}, {"source", e.Source}, {"type", e.Type},
+	} {
+		if !whole(s.value) {
+			p.text(e.field.At(s.key), "mount", s.value)
+		}
 	}
-	return ok
+	for i, name := range e.Options {
+		if !whole(name) {
+			p.text(e.option(i), "mount", name)
+		}
+	}
+	return len(p.bad) == before
 }
 
 func (p *planner) checkTarget(e *entry) bool {

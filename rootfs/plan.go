@@ -92,7 +92,7 @@ type planner struct {
 // facts. It returns every complaint at once, each with its pointer; the plan is
 // only good without any, from here or from package bundle. It reads nothing but its arguments.
 func NewPlan(spec *specs.Spec, facts host.Facts, opt Options) (*Plan, fault.List) {
-	p := &planner{Plan: &Plan{}, spec: spec, opt: opt, facts: facts}
+	p := &planner{Plan: &Plan{Ops: make([]Op, 0, usualOps)}, spec: spec, opt: opt, facts: facts}
 	p.m = machine{
 		setattr:       facts.HasMountSetattr(),
 		nosymfollow:   facts.Kernel.AtLeast(5, 14),
@@ -129,14 +129,20 @@ func (p *planner) complain(field fault.Pointer, op, path, msg, hint string) {
 	})
 }
 
-// text complains about a string that the kernel would take for a shorter one.
+// whole tells whether the kernel takes s as it is, not for a shorter string.
+func whole(s string) bool { return strings.IndexByte(s, 0) < 0 }
+
+// text complains about a string that is not whole.
 func (p *planner) text(field fault.Pointer, op, s string) bool {
-	if strings.IndexByte(s, 0) < 0 {
+	if whole(s) {
 		return true
 	}
 	p.complain(field, op, s, "a zero byte cannot be part of it", "")
 	return false
 }
+
+// usualOps is enough for the default configuration without growing.
+const usualOps = 64
 
 func (p *planner) add(op Op) { p.Ops = append(p.Ops, op) }
 
@@ -244,7 +250,12 @@ func propagationText(flag uint64) string {
 
 // inside is a container path, absolute and clean. A relative one is below "/"
 // (config.md, "mounts").
-func inside(name string) string { return path.Clean("/" + name) }
+func inside(name string) string {
+	if !path.IsAbs(name) {
+		name = "/" + name
+	}
+	return path.Clean(name)
+}
 
 // Lines is the plan for people to read, one op a line, with the config.json
 // entry that asked for it behind '#'.

@@ -408,12 +408,46 @@ func TestRootPropagation(t *testing.T) {
 		{"unbindable", " unbindable"}, {"runbindable", " unbindable"}, {"slave", ""},
 	} {
 		for _, kernel := range []host.Version{thisKernel, {Major: 5, Minor: 10}} {
+			bundle := busyboxRoot(t)
 			out, err := container{
-				bundle: busyboxRoot(t), opt: allNew, script: showMount + "show /", kernel: kernel,
+				bundle: bundle, opt: allNew, script: showMount + "show /", kernel: kernel,
 				config: `{"mounts": [{"destination": "/proc", "type": "proc"}], "linux": {"rootfsPropagation": "` + c.given + `"}}`,
 			}.run(t)
-			if want := "/ rw,relatime" + c.want + " DISK\n"; err != nil || out != want {
+			if want := "/ rw,relatime" + c.want + " " + diskOf(t, bundle) + "\n"; err != nil || out != want {
 				t.Errorf("%s on %v: got %q, %v, want %q", c.given, kernel, out, err, want)
+			}
+		}
+	}
+}
+
+// TestRootVolume binds a shared mount of the host: what the host mounts there
+// reaches the container unless it is to be private, and the other way only where
+// everything is shared.
+func TestRootVolume(t *testing.T) {
+	needRoot(t)
+	volume := t.TempDir()
+	must(t, unix.Mount("tmpfs", volume, "tmpfs", 0, ""))
+	t.Cleanup(func() { unix.Unmount(volume, unix.MNT_DETACH) })
+	must(t, unix.Mount("", volume, "", unix.MS_SHARED, ""))
+	for _, c := range []struct{ root, options, want string }{
+		{"", `"rbind"`, " master"}, {"", `"rbind", "rslave"`, " master"}, {"", `"rbind", "rprivate"`, ""},
+		{"", `"bind", "ro"`, " master"}, {"", `"rbind", "rshared"`, " shared master"},
+		{"slave", `"rbind"`, " master"}, {"private", `"rbind"`, ""}, {"shared", `"rbind"`, " shared"},
+	} {
+		for _, kernel := range []host.Version{thisKernel, {Major: 5, Minor: 10}} {
+			for _, opt := range []Options{allNew, {MountNS: true, JoinedMountNS: true, PIDNS: true, NetNS: true}} {
+				out, err := container{
+					bundle: busyboxRoot(t), opt: opt, script: showMount + "show /volume", kernel: kernel,
+					config: `{"mounts": [{"destination": "/proc", "type": "proc"}, {"destination": "/volume", "source": "` + volume + `", "options": [` + c.options + `]}],
+						"linux": {"rootfsPropagation": "` + c.root + `"}}`,
+				}.run(t)
+				mode := "rw"
+				if strings.Contains(c.options, `"ro"`) {
+					mode = "ro"
+				}
+				if want := "/volume " + mode + ",relatime" + c.want + " tmpfs tmpfs\n"; err != nil || out != want {
+					t.Errorf("%q %s on %v, joined %v: got %q, %v, want %q", c.root, c.options, kernel, opt.JoinedMountNS, out, err, want)
+				}
 			}
 		}
 	}

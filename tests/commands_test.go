@@ -31,7 +31,7 @@ type scriptCommand = func(ts *testscript.TestScript, neg bool, args []string)
 //	getjson NAME FILE POINTER    sets an environment variable to an entry
 //	getfile NAME FILE            sets an environment variable to a file's text
 //	leftovers [ID]               nothing of the container or the script is left on the machine
-//	hostmounts save|compare      the mounts of the machine, but for those of other scripts
+//	hostmounts save|compare      the mounts of the machine itself and of the script are what they were
 func commands() map[string]scriptCommand {
 	return map[string]scriptCommand{
 		"bundle":     cmdBundle,

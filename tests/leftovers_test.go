@@ -138,12 +138,12 @@ func cmdHostMounts(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// hostMounts are the mounts of the machine without those of the other scripts, which run at the same time.
+// hostMounts are the mounts of the machine that no other test has a reason to change, and those of the script.
 func hostMounts(work string) string {
 	var out strings.Builder
-	others := filepath.Join(os.TempDir(), dirPrefix)
 	for line := range strings.Lines(mountinfo()) {
-		if strings.Contains(line, work+"/") || !strings.Contains(line, others) {
+		top, _, _ := strings.Cut(strings.TrimPrefix(strings.Fields(line)[4], "/"), "/")
+		if strings.Contains(line, work+"/") || slices.Contains([]string{"", "proc", "dev", "sys", "etc", "usr"}, top) {
 			out.WriteString(line)
 		}
 	}

@@ -26,6 +26,10 @@ const (
 	PhaseSignal     Phase = "signal"     // kill
 )
 
+// Note is the code of what is neither a failure nor worth a warning: `plan` and
+// --debug tell it.
+const Note = "note"
+
 // Error is one failed operation.
 //
 // Error() prints one line; the JSON log prints every field. Unwrap yields

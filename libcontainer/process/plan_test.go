@@ -482,12 +482,12 @@ func TestComplaintsAndWarnings(t *testing.T) {
 			opt: Options{UserNS: true}, facts: func(f *host.Facts) { f.Caps = 0 },
 			lines: "capabilities bounding=SYS_RESOURCE effective,permitted,inheritable,ambient=none"},
 		{name: "effective without permitted", config: `{"process": {"capabilities": {"effective": ["CAP_KILL"]}}}`,
-			warning: "/process/capabilities/effective/0 CAP_KILL: a capability must be permitted to be effective, ignored",
+			warning: "/process/capabilities/effective KILL: a capability must be permitted to be effective, ignored",
 			lines:   "capabilities bounding,effective,permitted,inheritable,ambient=none"},
 		{name: "inheritable outside the bounding set", config: `{"process": {"capabilities": {"permitted": ["CAP_KILL"], "inheritable": ["CAP_KILL"]}}}`,
-			warning: "/process/capabilities/inheritable/0 CAP_KILL: a capability outside the bounding set cannot be inheritable, ignored"},
+			warning: "/process/capabilities/inheritable KILL: a capability outside the bounding set cannot be inheritable, ignored"},
 		{name: "ambient without inheritable", config: `{"process": {"capabilities": {"bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "ambient": ["CAP_KILL"]}}}`,
-			warning: "/process/capabilities/ambient/0 CAP_KILL: a capability must be permitted and inheritable to be ambient, ignored"},
+			warning: "/process/capabilities/ambient KILL: a capability must be permitted and inheritable to be ambient, ignored"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
