@@ -3,9 +3,16 @@ package main
 
 import (
 	"os"
+	"runtime"
 
 	"berth/cli"
-	_ "berth/nsenter/prefault"
+	"berth/nsenter/prefault"
 )
 
-func main() { os.Exit(cli.Main(os.Args)) }
+func main() {
+	// Only this thread gets its processors back, so whatever starts processes
+	// stays on it.
+	runtime.LockOSThread()
+	prefault.Done()
+	os.Exit(cli.Main(os.Args))
+}

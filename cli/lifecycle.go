@@ -98,7 +98,7 @@ func (r *runner) deleteCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				return libcontainer.ForceRemove(r.root, id)
+				return libcontainer.ForceRemove(r.root, id, r.log.warn)
 			}
 			return r.with(c, func(container *libcontainer.Container) error { return container.Delete(false) })
 		},

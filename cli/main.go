@@ -54,7 +54,7 @@ type runner struct {
 
 func (r *runner) app() *cli.App {
 	cli.VersionPrinter = func(*cli.Context) { printVersion() }
-	return &cli.App{
+	app := &cli.App{
 		Name:            "berth",
 		Usage:           "run containers from OCI bundles",
 		UsageText:       "berth [global options] command [command options] [arguments]",
@@ -80,6 +80,10 @@ func (r *runner) app() *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 	}
+	for _, c := range app.Commands {
+		c.OnUsageError, c.HideHelpCommand = usageError, true
+	}
+	return app
 }
 
 func globalFlags() []cli.Flag {

@@ -41,19 +41,38 @@ func (r *runner) run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	defer container.Unlock()
 	status, err := r.foreground(container, process, signals, opt)
-	if err != nil || !opt.Detach && !c.Bool("keep") {
-		err = errors.Join(err, container.Delete(true))
+	if err != nil {
+		return errors.Join(err, r.finish(container))
 	}
-	container.Unlock()
-	if err == nil && status != 0 {
-		return exitStatus(status)
+	if !opt.Detach && !c.Bool("keep") {
+		err = r.finish(container)
 	}
-	return err
+	if status == 0 {
+		return err
+	}
+	// Managers take the status for the process's own, whatever is left behind.
+	if err != nil {
+		r.log.fail(err)
+	}
+	return exitStatus(status)
+}
+
+// finish deletes the container, unless somebody or a failed hook has done that.
+func (r *runner) finish(c *libcontainer.Container) error {
+	err := c.Lock()
+	if errors.Is(err, libcontainer.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return c.Delete(true)
 }
 
 // foreground starts the process and, unless detached, stays with it to its end.
-// The container comes locked and goes locked.
+// The container comes locked; others may work with it from the start on.
 func (r *runner) foreground(c *libcontainer.Container, p *libcontainer.Process, signals *supervise.Signals, opt libcontainer.CreateOptions) (int, error) {
 	var tty *supervise.TTY
 	var notify *supervise.Notify
@@ -72,10 +91,9 @@ func (r *runner) foreground(c *libcontainer.Container, p *libcontainer.Process, 
 	if err := c.Release(p); err != nil {
 		return 0, err
 	}
-	c.Unlock()
-	status, err := supervise.Foreground(supervise.Options{
+	c.Yield()
+	return supervise.Foreground(supervise.Options{
 		Process: supervise.Process{Pid: p.PID, Pidfd: p.Pidfd},
 		Signals: signals, TTY: tty, Notify: notify, Detach: opt.Detach,
 	})
-	return status, errors.Join(err, c.Lock())
 }

@@ -98,13 +98,17 @@ func (r *runner) plan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	id := c.Args().First()
-	if id == "" {
-		id = "ID"
+	id := "ID"
+	switch c.NArg() {
+	case 0:
+	case 1:
+		id = c.Args().First()
+	default:
+		return usage("plan", "takes options first, then at most the container's ID")
 	}
 	plan, err := libcontainer.NewPlan(b, host.Probe(), libcontainer.PlanOptions{
 		ID: id, NoPivot: c.Bool("no-pivot"), NoNewKeyring: c.Bool("no-new-keyring"),
-		Preserve: c.Int("preserve-fds"), CgroupManager: r.manager, Rootless: r.rootless, Fifo: true,
+		Preserve: c.Int("preserve-fds"), Env: libcontainer.HomeVariable(b), CgroupManager: r.manager, Rootless: r.rootless, Fifo: true,
 	})
 	if err != nil {
 		return err

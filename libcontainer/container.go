@@ -23,7 +23,8 @@ type Container struct {
 	Warn   func(*fault.Error) // told what is no failure; may be nil
 	dir    string
 	record record
-	held   *os.File // the locked directory
+	held   int  // a descriptor of the directory; 0 is none
+	locked bool // held has the lock
 }
 
 // Load finds the container id below the state root. The error of a missing one
@@ -90,9 +91,6 @@ func (c *Container) hasOwn(kind string) bool { return slices.Contains(c.record.N
 
 // Status is the container's state now.
 func (c *Container) Status() specs.ContainerState { return c.status() }
-
-// Lock takes the container's lock and waits for it.
-func (c *Container) Lock() error { return c.lock(true) }
 
 // PID is init's in the runtime's pid namespace; 0 while there is none.
 func (c *Container) PID() int { return c.record.PID }

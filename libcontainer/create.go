@@ -2,6 +2,7 @@ package libcontainer
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -83,13 +84,16 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	if opt.test.facts != nil {
 		opt.test.facts(&facts)
 	}
-	opt.Env = append(opt.Env, homeVariable(b)...)
+	opt.Env = append(opt.Env, HomeVariable(b)...)
 	plan, err := NewPlan(b, facts, opt.PlanOptions)
 	if err != nil {
 		return nil, nil, err
 	}
+	if b.Spec.Process == nil && !opt.Fifo {
+		return nil, nil, errNoProcess(opt.ID)
+	}
 	for _, note := range plan.Notes {
-		opt.Warn(note)
+		(&Container{Warn: opt.Warn}).warn(note)
 	}
 	if err := plan.CompileSeccomp(filepath.Join(opt.Root, seccompCache)); err != nil {
 		return nil, nil, err
@@ -137,34 +141,42 @@ type creation struct {
 	child   *nsenter.Child
 	group   *cgroups.Group
 	process Process
+	reaped  bool // child has been waited for: its pid may be another's
 	hooked  bool // hooks have run: poststop is due whatever happens
 }
 
 // makeState makes the state directory and records what will be made, before
 // any of it is.
 func (c *creation) makeState() error {
-	if err := os.MkdirAll(c.opt.Root, 0o711); err != nil {
+	// Nobody else may come near exec.fifo, which any user may write to.
+	if err := os.MkdirAll(c.opt.Root, 0o700); err != nil {
 		return fault.From(err, "mkdir", c.opt.Root).In(fault.PhaseState)
 	}
 	c.Container = &Container{ID: c.opt.ID, Warn: c.opt.Warn, dir: filepath.Join(c.opt.Root, c.opt.ID)}
-	err := os.Mkdir(c.dir, 0o711)
+	err := unix.Mkdir(c.dir, 0o711)
 	if errors.Is(err, fs.ErrExist) {
 		return errExists(c.ID)
 	}
 	if err != nil {
 		return fault.From(err, "mkdir", c.dir).In(fault.PhaseState)
 	}
-	c.record = c.firstRecord()
-	if !c.plan.Namespaces.has("mnt") {
-		if c.record.HostMount, err = mountID(c.record.Rootfs); err != nil {
-			return errors.Join(err, os.Remove(c.dir))
-		}
-	}
-	c.undo.Add(c.abandon)
 	if err := c.lock(false); err != nil {
+		// A delete --force was quicker. What is there by now may be another's:
+		// rmdir(2) takes nothing that has content.
+		unix.Rmdir(c.dir)
 		return err
 	}
-	if err := os.WriteFile(c.path(configFile), c.bundle.Raw, 0o600); err != nil {
+	c.record = c.firstRecord()
+	c.undo.Add(c.abandon)
+	if err := c.claimGroup(); err != nil {
+		return err
+	}
+	if !c.plan.Namespaces.has("mnt") {
+		if c.record.HostMount, err = mountID(c.record.Rootfs); err != nil {
+			return err
+		}
+	}
+	if err := writeFile(c.path(configFile), c.bundle.Raw); err != nil {
 		return fault.From(err, "write", c.path(configFile)).In(fault.PhaseState)
 	}
 	if c.opt.Notify {
@@ -187,9 +199,26 @@ func (c *creation) firstRecord() record {
 		OCIVersion: c.bundle.Spec.Version, ID: c.ID,
 		Bundle: c.bundle.Dir, Rootfs: rootfsPath(c.bundle),
 		Created: time.Now().UTC(), UID: c.facts.EUID, Annotations: c.bundle.Spec.Annotations,
-		Cgroup:  c.plan.Cgroup.State(),
 		OwnPIDs: n.isNew("pid"), Namespaces: own, Privileged: c.plan.privileged,
+		Process: c.bundle.Spec.Process != nil, Hooks: kindsOf(c.bundle.Spec.Hooks),
 	}
+}
+
+// claimGroup records the group before it is made, unless somebody is in it or
+// below it already: whoever takes back what the record names kills them all.
+func (c *creation) claimGroup() error {
+	state := c.plan.Cgroup.State()
+	pids, err := cgroups.Open(state).Procs()
+	if err != nil {
+		return err
+	}
+	if len(pids) > 0 {
+		return &fault.Error{Op: "cgroup", Path: state.Dirs[0].Path, Phase: fault.PhaseCgroup, Code: "cgroup-not-empty",
+			Msg:  fmt.Sprintf("container's cgroup is not empty: %d process(es) found", len(pids)),
+			Hint: "another container uses it, or a group below it; choose another linux.cgroupsPath or delete that container"}
+	}
+	c.record.Cgroup = state
+	return nil
 }
 
 // birth starts the child, inside its group where the kernel can do that, and
@@ -236,6 +265,7 @@ func (c *creation) limitGroup() error {
 func (c *creation) makeGroup() error {
 	group, err := cgroups.Make(c.plan.Cgroup)
 	if err != nil {
+		c.record.Cgroup = cgroups.State{} // Make has taken back what it made
 		return err
 	}
 	c.group = group
@@ -296,9 +326,17 @@ func (c *creation) abandon() error {
 // kill ends the child and the init it may have forked, and waits for both.
 func (c *creation) kill() {
 	c.child.Close()
-	unix.Kill(c.child.PID, unix.SIGKILL)
-	c.child.Wait()
+	if !c.reaped {
+		unix.Kill(c.child.PID, unix.SIGKILL)
+		c.reap()
+	}
 	c.process.end()
+}
+
+// reap waits for the end of the child, once.
+func (c *creation) reap() (unix.WaitStatus, error) {
+	c.reaped = true
+	return c.child.Wait()
 }
 
 // end kills init and waits for it.
@@ -350,7 +388,8 @@ func (c *creation) makeFifo() (*os.File, error) {
 	if err := unix.Mkfifo(c.path(fifoFile), 0o622); err != nil {
 		return nil, fault.From(err, "mkfifo", c.path(fifoFile)).In(fault.PhaseState)
 	}
-	if err := os.Chmod(c.path(fifoFile), 0o622); err != nil {
+	// The umask has taken its part.
+	if err := unix.Chmod(c.path(fifoFile), 0o622); err != nil {
 		return nil, fault.From(err, "chmod", c.path(fifoFile)).In(fault.PhaseState)
 	}
 	fd, err := unix.Open(c.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -441,7 +480,7 @@ func (c *creation) adopt(pid int) error {
 	c.process.PID = pid
 	c.process.Pidfd = os.NewFile(uintptr(fd), "pidfd")
 	if pid != c.child.PID {
-		c.child.Wait()
+		c.reap()
 		if c.opt.NoSubreaper {
 			supervise.SetSubreaper(false)
 		}
@@ -457,8 +496,8 @@ func (c *creation) adopt(pid int) error {
 func (c *creation) died() error {
 	e := &fault.Error{Op: "start", Path: "the container's first process", Phase: fault.PhaseProcess,
 		Msg: "it died", Hint: "if the kernel's log shows an out-of-memory kill, /linux/resources/memory/limit is too low"}
-	if c.process.PID == 0 {
-		if status, err := c.child.Wait(); err == nil {
+	if c.process.PID == 0 && !c.reaped {
+		if status, err := c.reap(); err == nil {
 			e.Msg = "it died: " + supervise.ExitStatus(status).String()
 		}
 	}

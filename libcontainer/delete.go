@@ -1,9 +1,8 @@
 package libcontainer
 
 import (
-	"errors"
-	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -27,17 +26,11 @@ func (c *Container) Delete(force bool) error {
 			Msg:  "cannot delete container " + c.ID + " that is not stopped: " + string(status),
 			Hint: "kill it first, or use delete --force"}
 	}
-	hooks := c.hooks()
-	return c.stop(hooks)
-}
-
-// hooks are the container's, or none where its config.json is damaged.
-func (c *Container) hooks() *specs.Hooks {
-	spec, err := c.spec()
+	hooks, err := c.hooksFor("poststop")
 	if err != nil {
-		return nil
+		c.warn(fault.From(err, "hook", "poststop")) // config.json is damaged
 	}
-	return spec.Hooks
+	return c.stop(hooks)
 }
 
 // stop kills what runs, takes back what was made and runs the poststop hooks,
@@ -63,12 +56,9 @@ func (c *Container) killInit() error {
 	}
 	pidfd := os.NewFile(uintptr(fd), "pidfd")
 	defer pidfd.Close()
-	// A frozen process of cgroup v1 dies only once it is thawed.
-	if c.status() == StatusPaused {
-		defer c.group().Freeze(false)
-	}
 	unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
-	if c.status() == StatusPaused {
+	// A frozen process of cgroup v1 dies only once it is thawed.
+	if frozen, err := c.group().Frozen(); err == nil && frozen {
 		c.group().Freeze(false)
 	}
 	if !awaitEnd(pidfd, int(killPatience.Milliseconds())) {
@@ -93,8 +83,20 @@ func (c *Container) takeBack() error {
 			return err
 		}
 	}
-	if err := os.RemoveAll(c.dir); err != nil {
-		return fault.From(err, "remove", c.dir).In(fault.PhaseState)
+	return removeState(c.dir)
+}
+
+// removeState removes a state directory: what belongs in it by name, and with
+// more work whatever else there is.
+func removeState(dir string) error {
+	for _, name := range [...]string{stateFile, configFile, fifoFile} {
+		unix.Unlink(dir + "/" + name)
+	}
+	if err := unix.Rmdir(dir); err == nil || err == unix.ENOENT {
+		return nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fault.From(err, "remove", dir).In(fault.PhaseState)
 	}
 	return nil
 }
@@ -126,19 +128,18 @@ func mountID(path string) (uint64, error) {
 
 // ForceRemove deletes whatever there is of container id, also where its record
 // is missing or damaged. A container that does not exist is no error.
-func ForceRemove(root, id string) error {
+// warn is told what is no failure, and may be nil.
+func ForceRemove(root, id string, warn func(*fault.Error)) error {
 	c, err := Acquire(root, id)
 	if err == nil {
 		defer c.Unlock()
+		c.Warn = warn
 		return c.Delete(true)
 	}
 	if checkID(id) != nil {
 		return err
 	}
-	dir := (&Container{ID: id, dir: root + "/" + id}).dir
-	if _, statErr := os.Lstat(dir); errors.Is(statErr, fs.ErrNotExist) {
-		return nil
-	}
+	dir := filepath.Join(root, id)
 	if err := os.RemoveAll(dir); err != nil {
 		return fault.From(err, "remove", dir).In(fault.PhaseState)
 	}

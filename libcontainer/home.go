@@ -7,9 +7,9 @@ import (
 	"berth/libcontainer/process"
 )
 
-// homeVariable is HOME from the container's /etc/passwd where process.env has
+// HomeVariable is HOME from the container's /etc/passwd where process.env has
 // none, as users of runc expect.
-func homeVariable(b *bundle.Bundle) []string {
+func HomeVariable(b *bundle.Bundle) []string {
 	p := b.Spec.Process
 	if p == nil || b.Spec.Root == nil {
 		return nil

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
+	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -44,7 +47,7 @@ func (c *Container) runHooks(h *specs.Hooks, kind string, status specs.Container
 		}
 		for i, hook := range k.hooks {
 			err := c.runHook(kind, supervise.HookCall{
-				Hook: hook, At: fault.Pointer("/hooks").At(kind).Index(i), State: c.hookState(status), Dir: c.record.Bundle,
+				Hook: hook, At: fault.Pointer("/hooks").At(kind).Index(i), State: c.hookState(status, c.pidFor(kind)), Dir: c.record.Bundle,
 			})
 			if err != nil && kind != "poststop" {
 				return err
@@ -55,6 +58,49 @@ func (c *Container) runHooks(h *specs.Hooks, kind string, status specs.Container
 		}
 	}
 	return nil
+}
+
+// pidFor is init's pid for the state of a hook: as the runtime sees it, or "as
+// seen by the container" for hooks in its namespaces (runtime.md#state).
+func (c *Container) pidFor(kind string) int {
+	if kind != "createContainer" && kind != "startContainer" || !c.hasOwn("pid") {
+		return c.record.PID
+	}
+	raw, err := readFile("/proc/" + strconv.Itoa(c.record.PID) + "/status")
+	if pid := innerPID(string(raw)); err == nil && pid != 0 {
+		return pid
+	}
+	return c.record.PID
+}
+
+// innerPID is a process's pid in the innermost of its pid namespaces: the last
+// number of the NSpid line of /proc/PID/status (proc_pid_status(5)); or 0.
+func innerPID(status string) int {
+	for line := range strings.Lines(status) {
+		if list, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			fields := strings.Fields(list)
+			if len(fields) == 0 {
+				return 0
+			}
+			pid, _ := strconv.Atoi(fields[len(fields)-1])
+			return pid
+		}
+	}
+	return 0
+}
+
+// kindsOf lists the kinds of hooks that there are.
+func kindsOf(h *specs.Hooks) []string {
+	if h == nil {
+		return nil
+	}
+	var out []string
+	for _, k := range hookKinds(h) {
+		if len(k.hooks) > 0 {
+			out = append(out, k.name)
+		}
+	}
+	return out
 }
 
 func (c *Container) warn(e *fault.Error) {
@@ -158,6 +204,13 @@ func (c *Container) hookProgram(call supervise.HookCall, atRoot bool) (*nsenter.
 	return b.Program()
 }
 
+// isSubreaper tells what this process is already, as a foreground run is.
+func isSubreaper() bool {
+	var on int32
+	err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&on)), 0, 0, 0)
+	return err == nil && on != 0
+}
+
 // startInside returns the pid of the hook, once it is executed. Where the
 // program forks, the hook is an orphan that only a subreaper can wait for.
 func startInside(program *nsenter.Program, files []*os.File, stdin, output int) (pid int, err error) {
@@ -166,10 +219,12 @@ func startInside(program *nsenter.Program, files []*os.File, stdin, output int) 
 		return 0, err
 	}
 	defer exe.Close()
-	if err := supervise.SetSubreaper(true); err != nil {
-		return 0, err
+	if !isSubreaper() {
+		if err := supervise.SetSubreaper(true); err != nil {
+			return 0, err
+		}
+		defer supervise.SetSubreaper(false)
 	}
-	defer supervise.SetSubreaper(false)
 	child, err := nsenter.Start(nsenter.Config{Exe: exe, Stdio: [3]int{stdin, output, output}})
 	if err != nil {
 		return 0, err

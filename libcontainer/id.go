@@ -1,6 +1,8 @@
 package libcontainer
 
 import (
+	"errors"
+
 	"berth/libcontainer/fault"
 )
 
@@ -25,8 +27,12 @@ func checkID(id string) error {
 
 // The errors below keep the wording that managers match on.
 
+// ErrNotExist is what errors.Is finds in the error about a container that is
+// not there.
+var ErrNotExist = errors.New("container does not exist")
+
 func errNotExist(id string) error {
-	return &fault.Error{Op: "container", Path: id, Msg: "container does not exist", Phase: fault.PhaseState, Code: "no-container"}
+	return &fault.Error{Op: "container", Path: id, Err: ErrNotExist, Phase: fault.PhaseState, Code: "no-container"}
 }
 
 func errExists(id string) error {

@@ -286,7 +286,7 @@ func TestRuntimeKilled(t *testing.T) {
 				cmd.Env = append(os.Environ(), "TEST_KILL_AT="+strconv.Itoa(at), "TEST_ROOT="+root, "TEST_BUNDLE="+dir)
 				cmd.Stderr = os.Stderr
 				err := cmd.Run()
-				if err := ForceRemove(root, "killed"); err != nil {
+				if err := ForceRemove(root, "killed", nil); err != nil {
 					t.Fatalf("message %d: %v", at, err)
 				}
 				deadline := time.Now().Add(5 * time.Second)

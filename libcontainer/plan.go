@@ -59,22 +59,24 @@ func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error)
 	complaints := b.Check()
 	p := &Plan{ID: opt.ID, Hooks: spec.Hooks, privileged: facts.Privileged(), fifo: opt.Fifo}
 
-	var more fault.List
+	// The rooms know what bundle cannot; what it has said already stands.
+	more := fault.List(nil)
+	add := func() { complaints = complaints.Add(more) }
 	p.Namespaces, more = planNamespaces(spec, facts)
-	complaints = append(complaints, more...)
+	add()
 
 	p.Cgroup, more = cgroups.NewPlan(spec, opt.ID, facts, cgroups.Options{Manager: opt.CgroupManager, Rootless: opt.Rootless})
-	complaints = append(complaints, more...)
+	add()
 
 	p.Rootfs, more = rootfs.NewPlan(spec, facts, p.rootfsOptions(b, opt))
-	complaints = append(complaints, more...)
+	add()
 	// The process may come with start at the latest (config.md#process).
 	if spec.Process != nil {
 		p.Process, p.Notes, more = process.NewPlan(spec, facts, process.Options{
 			ID: opt.ID, UserNS: p.Namespaces.has("user"), NoSetgroups: p.Namespaces.DenySetgroups,
 			NoNewKeyring: opt.NoNewKeyring, Preserve: opt.Preserve, ExtraEnv: opt.Env,
 		})
-		complaints = append(complaints, more...)
+		add()
 	}
 	p.Notes = append(p.Notes, p.Cgroup.Warnings...)
 	return p, complaints.Err()

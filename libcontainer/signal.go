@@ -15,14 +15,19 @@ import (
 func (c *Container) Kill(signal unix.Signal, all bool) error {
 	switch c.status() {
 	case specs.StateCreated, specs.StateRunning, StatusPaused:
-	default:
+	case specs.StateStopped:
 		if all {
 			return c.killRest(signal)
 		}
 		return errNotRunning(c.ID)
+	default: // creating
+		if all {
+			return nil
+		}
+		return errNotRunning(c.ID)
 	}
 	// Without its own pid namespace the container's processes outlive init.
-	if all || signal == unix.SIGKILL && !c.record.OwnPIDs {
+	if (all || signal == unix.SIGKILL && !c.record.OwnPIDs) && c.group().Exists() {
 		return c.killRest(signal)
 	}
 	return c.signalInit(signal)

@@ -3,7 +3,7 @@ package libcontainer
 import (
 	"errors"
 	"fmt"
-	"os"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -27,15 +27,32 @@ func (c *Container) Start() error {
 		return &fault.Error{Op: "start", Path: c.ID, Phase: fault.PhaseExec, Code: "not-created",
 			Msg: fmt.Sprintf("cannot start a container that has %s", describe(status))}
 	}
-	spec, err := c.spec()
+	if !c.record.Process {
+		return errNoProcess(c.ID)
+	}
+	hooks, err := c.hooksFor("startContainer", "poststart")
 	if err != nil {
 		return err
 	}
-	if spec.Process == nil {
-		return &fault.Error{Op: "start", Path: c.ID, Field: "/process", Phase: fault.PhaseExec,
-			Msg: "process is missing", Hint: "create a container from a config.json that has it"}
+	return c.hooked(hooks, c.release)
+}
+
+func errNoProcess(id string) error {
+	return &fault.Error{Op: "start", Path: id, Field: "/process", Phase: fault.PhaseExec,
+		Msg: "process is missing", Hint: "create a container from a config.json that has it"}
+}
+
+// hooksFor are all hooks of the container, or nil without reading config.json
+// where it has none of the kinds.
+func (c *Container) hooksFor(kinds ...string) (*specs.Hooks, error) {
+	if !slices.ContainsFunc(kinds, func(k string) bool { return slices.Contains(c.record.Hooks, k) }) {
+		return nil, nil
 	}
-	return c.hooked(spec.Hooks, c.release)
+	spec, err := c.spec()
+	if err != nil {
+		return nil, err
+	}
+	return spec.Hooks, nil
 }
 
 // hooked runs release between the startContainer and the poststart hooks.
@@ -81,12 +98,14 @@ func (c *Container) release() error {
 	}
 	defer unix.Close(pidfd)
 	path := c.path(fifoFile)
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := openFile(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return fault.From(err, "open", path).In(fault.PhaseExec)
 	}
 	defer unix.Close(fd)
-	awaitRecord(fd, pidfd)
+	if !awaitRecord(fd, pidfd) {
+		return errNotRunning(c.ID) // it was killed before it opened the fifo
+	}
 	raw := make([]byte, nsenter.ReportSize+1)
 	n, err := unix.Read(fd, raw)
 	if n > 0 {
@@ -95,20 +114,21 @@ func (c *Container) release() error {
 	if err != nil {
 		return errNotRunning(c.ID) // it was killed while it held the fifo open
 	}
-	if err := os.Remove(path); err != nil {
+	if err := unix.Unlink(path); err != nil {
 		return fault.From(err, "remove", path).In(fault.PhaseState)
 	}
 	return nil
 }
 
 // awaitRecord waits until the fifo has a record or lost its writer, or init is
-// gone.
-func awaitRecord(fifo, pidfd int) {
+// gone, and tells whether init had opened the fifo: poll(2) reports no hang-up
+// of one that never had a writer, where read(2) sees an end of file.
+func awaitRecord(fifo, pidfd int) bool {
 	fds := []unix.PollFd{{Fd: int32(fifo), Events: unix.POLLIN}, {Fd: int32(pidfd), Events: unix.POLLIN}}
 	for {
 		_, err := unix.Poll(fds, -1)
 		if !errors.Is(err, unix.EINTR) {
-			return
+			return fds[0].Revents != 0
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -53,6 +52,8 @@ type record struct {
 	Cgroup     cgroups.State `json:"cgroup"`
 	HostMount  uint64        `json:"hostMount,omitempty"`  // without a mount namespace: the mount that Rootfs was on before
 	OwnPIDs    bool          `json:"ownPids,omitempty"`    // its pid namespace dies with init
+	Process    bool          `json:"process,omitempty"`    // config.json has one
+	Hooks      []string      `json:"hooks,omitempty"`      // the kinds that config.json has
 	Namespaces []string      `json:"namespaces,omitempty"` // own ones, for hooks that run in them
 	Privileged bool          `json:"privileged,omitempty"`
 
@@ -86,19 +87,15 @@ func (c *Container) path(name string) string { return filepath.Join(c.dir, name)
 
 // save replaces state.json.
 func (c *Container) save() error {
-	raw, err := json.Marshal(&c.record)
-	if err != nil {
-		return err
-	}
-	return writeAtomic(c.path(stateFile), raw)
+	return writeAtomic(c.path(stateFile), c.record.encode())
 }
 
 func writeAtomic(path string, raw []byte) error {
 	temp := path + ".new"
-	if err := os.WriteFile(temp, raw, 0o600); err != nil {
+	if err := writeFile(temp, raw); err != nil {
 		return fault.From(err, "write", path).In(fault.PhaseState)
 	}
-	if err := os.Rename(temp, path); err != nil {
+	if err := unix.Rename(temp, path); err != nil {
 		return fault.From(err, "write", path).In(fault.PhaseState)
 	}
 	return nil
@@ -107,11 +104,15 @@ func writeAtomic(path string, raw []byte) error {
 // readRecord loads state.json. A directory without one is what a killed
 // runtime left before it had made anything.
 func (c *Container) readRecord() error {
-	raw, err := os.ReadFile(c.path(stateFile))
+	raw, err := readFile(c.path(stateFile))
 	if err != nil {
 		return fault.From(err, "read", c.path(stateFile)).In(fault.PhaseState)
 	}
-	if err := json.Unmarshal(raw, &c.record); err != nil {
+	err = c.record.decode(raw)
+	if err == nil && c.record.ID != c.ID {
+		err = fmt.Errorf("it is of container %q", c.record.ID)
+	}
+	if err != nil {
 		return &fault.Error{Op: "read", Path: c.path(stateFile), Err: err, Phase: fault.PhaseState,
 			Hint: "the file is damaged; delete --force removes what is known of the container"}
 	}
@@ -121,58 +122,111 @@ func (c *Container) readRecord() error {
 // lock takes the container's lock and waits for it where block is set. The
 // kernel drops it with the descriptor, so a killed runtime leaves none.
 func (c *Container) lock(block bool) error {
-	if c.held != nil {
-		return nil
+	for !c.locked {
+		fd, err := openFile(c.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return errNotExist(c.ID)
+		}
+		if err != nil {
+			return fault.From(err, "open", c.dir).In(fault.PhaseState)
+		}
+		if err := flock(fd, block); err != nil {
+			unix.Close(fd)
+			return fault.From(err, "lock", c.dir).In(fault.PhaseState)
+		}
+		// Whoever had the lock may have deleted the container, and its ID may
+		// be another one's by now.
+		if !stillAt(fd, c.dir) {
+			unix.Close(fd)
+			continue
+		}
+		c.held, c.locked = fd, true
 	}
-	f, err := os.Open(c.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return errNotExist(c.ID)
-	}
-	if err != nil {
-		return fault.From(err, "open", c.dir).In(fault.PhaseState)
-	}
+	return nil
+}
+
+func flock(fd int, block bool) error {
 	how := unix.LOCK_EX
 	if !block {
 		how |= unix.LOCK_NB
 	}
 	for {
-		err = unix.Flock(int(f.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
-			break
+		if err := unix.Flock(fd, how); err != unix.EINTR {
+			return err
 		}
 	}
-	if err != nil {
-		f.Close()
-		return fault.From(err, "lock", c.dir).In(fault.PhaseState)
-	}
-	c.held = f
-	return nil
+}
+
+// stillAt tells whether path leads to what fd is.
+func stillAt(fd int, path string) bool {
+	var here, there unix.Stat_t
+	return unix.Fstat(fd, &here) == nil && unix.Lstat(path, &there) == nil &&
+		here.Dev == there.Dev && here.Ino == there.Ino
 }
 
 // Unlock lets others work with the container.
 func (c *Container) Unlock() {
-	if c.held != nil {
-		c.held.Close()
-		c.held = nil
+	if c.held != 0 {
+		unix.Close(c.held)
+		c.held, c.locked = 0, false
 	}
+}
+
+// Yield is Unlock for who will come back with Lock.
+func (c *Container) Yield() {
+	if c.locked {
+		unix.Flock(c.held, unix.LOCK_UN)
+		c.locked = false
+	}
+}
+
+// Lock takes the lock again after Yield, and waits for it. Where the container
+// has been deleted meanwhile the error says so, also where another one has its
+// ID: the descriptor kept by Yield keeps the inode from being used again.
+func (c *Container) Lock() error {
+	if c.held == 0 {
+		return c.lock(true)
+	}
+	if err := flock(c.held, true); err != nil {
+		return fault.From(err, "lock", c.dir).In(fault.PhaseState)
+	}
+	if !stillAt(c.held, c.dir) {
+		c.Unlock()
+		return errNotExist(c.ID)
+	}
+	c.locked = true
+	return nil
 }
 
 // status derives the container's state from what is there; nothing that could
 // be out of date is stored.
 func (c *Container) status() specs.ContainerState {
 	switch {
+	case c.record.PID == 0 && c.abandoned():
+		return specs.StateStopped
 	case c.record.PID == 0:
 		return specs.StateCreating
 	case !alive(c.record.PID, c.record.StartTime):
 		return specs.StateStopped
 	}
-	if _, err := os.Lstat(c.path(fifoFile)); err == nil {
+	if unix.Access(c.path(fifoFile), unix.F_OK) == nil {
 		return specs.StateCreated
 	}
 	if frozen, err := cgroups.Open(c.record.Cgroup).Frozen(); err == nil && frozen {
 		return StatusPaused
 	}
 	return specs.StateRunning
+}
+
+// abandoned tells whether nobody is creating this container any more: a
+// creator holds the lock to the end, so who gets it sees what a killed one left.
+func (c *Container) abandoned() bool {
+	if c.locked {
+		return true
+	}
+	probe := &Container{ID: c.ID, dir: c.dir}
+	defer probe.Unlock()
+	return probe.lock(false) == nil
 }
 
 // alive tells whether pid is still the process that started at that time and
@@ -185,7 +239,7 @@ func alive(pid int, start uint64) bool {
 // startTime reads field 22 of /proc/PID/stat, clock ticks after boot, and
 // whether the process has ended (proc_pid_stat(5)).
 func startTime(pid int) (ticks uint64, ended bool, err error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	raw, err := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0, true, err
 	}
@@ -217,9 +271,10 @@ func (c *Container) State() State {
 }
 
 // hookState is the state that hooks read (runtime.md#state).
-func (c *Container) hookState(status specs.ContainerState) []byte {
+// pid is init's as the hook sees it.
+func (c *Container) hookState(status specs.ContainerState, pid int) []byte {
 	raw, err := json.Marshal(specs.State{
-		Version: specs.Version, ID: c.ID, Status: status, Pid: c.record.PID,
+		Version: specs.Version, ID: c.ID, Status: status, Pid: pid,
 		Bundle: c.record.Bundle, Annotations: c.record.Annotations,
 	})
 	if err != nil {
@@ -230,7 +285,7 @@ func (c *Container) hookState(status specs.ContainerState) []byte {
 
 // userName is the name of uid, or "#uid" where it has none.
 func userName(uid int) string {
-	raw, _ := os.ReadFile("/etc/passwd")
+	raw, _ := readFile("/etc/passwd")
 	for line := range strings.Lines(string(raw)) {
 		fields := strings.Split(line, ":")
 		if len(fields) > 2 && fields[2] == strconv.Itoa(uid) {

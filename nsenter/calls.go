@@ -215,10 +215,11 @@ func (b *Builder) MoveMount(from, to Reg) *Step {
 		Const(moveEmpty, "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH"))
 }
 
-// MoveMountHost attaches the detached mount from at a path of the host.
+// MoveMountHost attaches the detached mount from at a path of the host, where
+// that is a link at what it leads to.
 func (b *Builder) MoveMountHost(from Reg, path string) *Step {
 	return b.Append(unix.SYS_MOVE_MOUNT, FD(from), b.Str(""), CWD(), b.Str(path),
-		Const(unix.MOVE_MOUNT_F_EMPTY_PATH, "MOVE_MOUNT_F_EMPTY_PATH"))
+		Const(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS, "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_SYMLINKS"))
 }
 
 // MountAttr is struct mount_attr of mount_setattr(2).

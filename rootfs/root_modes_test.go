@@ -56,6 +56,33 @@ func TestRootModes(t *testing.T) {
 	}
 }
 
+// TestRootLink has a link as root.path: the root is what it leads to.
+func TestRootLink(t *testing.T) {
+	needRoot(t)
+	for name, c := range map[string]container{
+		"pivot":       {opt: allNew},
+		"no-pivot":    {opt: Options{MountNS: true, PIDNS: true, NetNS: true, NoPivot: true}},
+		"userns":      {opt: Options{MountNS: true, PIDNS: true, NetNS: true, UserNS: true}},
+		"no mount ns": {opt: Options{PIDNS: true, NetNS: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := hostMounts(t)
+			c.bundle = busyboxRoot(t)
+			must(t, os.Rename(filepath.Join(c.bundle, "rootfs"), filepath.Join(c.bundle, "there")))
+			must(t, os.Symlink("there", filepath.Join(c.bundle, "rootfs")))
+			chownTree(t, c.bundle)
+			c.config = `{"mounts": [{"destination": "/proc", "type": "proc"}], "linux": {"maskedPaths": ["/etc"]}}`
+			c.script = `busybox ls / | busybox tr '\n' ' '; busybox ls /proc/self/root/bin`
+			if out, err := c.run(t); err != nil || out != "bin dev etc proc sys tmp busybox\n" {
+				t.Errorf("got %q, %v", out, err)
+			}
+			if after := hostMounts(t); after != before {
+				t.Errorf("the host's mounts changed:\n%s\n%s", before, after)
+			}
+		})
+	}
+}
+
 // chownTree gives a tree to the root of the tests' user namespaces.
 func chownTree(t *testing.T, top string) {
 	t.Helper()

@@ -5,6 +5,7 @@ package fault
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -117,6 +118,18 @@ func (l List) Unwrap() []error {
 		out[i] = e
 	}
 	return out
+}
+
+// Add appends the complaints of more, but for those about an entry that l
+// complains about already, as a whole or in part.
+func (l List) Add(more List) List {
+	said := l
+	for _, e := range more {
+		if !slices.ContainsFunc(said, func(s *Error) bool { return e.Field != "" && s.Field.Related(e.Field) }) {
+			l = append(l, e)
+		}
+	}
+	return l
 }
 
 // Err returns l as an error, or nil where there is no complaint.

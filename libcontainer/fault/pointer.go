@@ -27,6 +27,15 @@ func (p Pointer) Index(i int) Pointer {
 	return p + Pointer("/"+strconv.Itoa(i))
 }
 
+// Related tells whether p and q are the same entry or one contains the other.
+func (p Pointer) Related(q Pointer) bool {
+	if len(p) > len(q) {
+		p, q = q, p
+	}
+	rest, ok := strings.CutPrefix(string(q), string(p))
+	return ok && (rest == "" || rest[0] == '/')
+}
+
 // Tokens returns the unescaped reference tokens.
 func (p Pointer) Tokens() []string {
 	if p == "" {

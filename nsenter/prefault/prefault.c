@@ -1,8 +1,11 @@
 #define _GNU_SOURCE
 #include <malloc.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+
+#include "prefault.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14; older kernels refuse it, and nothing is lost */
@@ -28,12 +31,35 @@ static void populate(void *at, size_t length)
 
 extern char __data_start[], _end[];
 
+static cpu_set_t processors;
+static int pinned;
+
+/* One processor until main: the Go runtime starts threads for the others, and
+ * waking those costs more than they could do in the time. */
+static void pin(void)
+{
+	cpu_set_t one;
+	int here = sched_getcpu();
+
+	if (here < 0 || here >= CPU_SETSIZE || sched_getaffinity(0, sizeof(processors), &processors) < 0)
+		return; /* more processors than the set can hold */
+	CPU_ZERO(&one);
+	CPU_SET(here, &one);
+	pinned = sched_setaffinity(0, sizeof(one), &one) == 0;
+}
+
+int prefault_unpin(void)
+{
+	return pinned ? sched_setaffinity(0, sizeof(processors), &processors) : 0;
+}
+
 /* Not in a container's process: there memory counts for more. */
 __attribute__((constructor)) static void prefault_data(void)
 {
 	if (getenv("_BERTH_NSENTER") != NULL)
 		return;
 	wanted = 1;
+	pin();
 	populate(__data_start, (size_t)(_end - __data_start));
 	mallopt(M_ARENA_MAX, 1); /* threads need no heap of 64 MiB each */
 }

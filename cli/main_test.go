@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/fault"
+)
+
+// TestOneObject: podman reads the whole log as one JSON object.
+func TestOneObject(t *testing.T) {
+	for line, want := range map[string]string{
+		"state h":                       "container does not exist",
+		"state help":                    "container does not exist",
+		"start x":                       "container does not exist",
+		"delete x":                      "container does not exist",
+		"kill x":                        "container does not exist",
+		"kill x nosuch":                 "unknown signal",
+		"kill x -1":                     "unknown signal",
+		"delete --force a/b":            "invalid container ID format",
+		"state":                         "takes the container's ID",
+		"run --nosuch x":                "flag provided but not defined: -nosuch",
+		"nosuch":                        "there is no such command",
+		"create --bundle /dev x":        "no such file or directory",
+		"create --preserve-fds=99999 x": "unable to stat preserved-fd",
+		"--cgroup-manager=systemd list": "not supported yet",
+		"--rootless=perhaps list":       "takes true, false or auto",
+		"list --format xml":             "takes table or json",
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "log")
+		args := append([]string{"berth", "--log", path, "--log-format=json", "-root", dir + "/none", "--root=" + dir + "/state"}, strings.Fields(line)...)
+		if code := Main(args); code != 1 {
+			t.Errorf("%s: exit status %d", line, code)
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var object struct{ Level, Msg, Time string }
+		if err := json.Unmarshal(raw, &object); err != nil || object.Level != "error" || object.Time == "" || !strings.Contains(object.Msg, want) {
+			t.Errorf("%s: %v: %s", line, err, raw)
+		}
+	}
+}
+
+func TestForceOfMissing(t *testing.T) {
+	if code := Main([]string{"berth", "--root", t.TempDir(), "delete", "--force", "none"}); code != 0 {
+		t.Errorf("exit status %d", code)
+	}
+}
+
+func TestMarshalList(t *testing.T) {
+	l := &log{json: true}
+	err := fault.List{{Op: "a", Field: "/x", Msg: "one"}, {Op: "b", Field: "/y", Errno: unix.ENOENT}}
+	var got struct {
+		Msg    string
+		Errors []struct{ Field, Errno string }
+	}
+	if json.Unmarshal(l.marshal("error", "now", err), &got) != nil || len(got.Errors) != 2 || got.Errors[1].Errno != "ENOENT" || got.Errors[0].Field != "/x" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestParseSignal(t *testing.T) {
+	for name, want := range map[string]unix.Signal{
+		"9": unix.SIGKILL, "KILL": unix.SIGKILL, "SIGKILL": unix.SIGKILL, "sigterm": unix.SIGTERM, "0": 0, "64": 64,
+	} {
+		if got, err := parseSignal(name); err != nil || got != want {
+			t.Errorf("%s: got %d, %v", name, got, err)
+		}
+	}
+	for _, name := range []string{"", "65", "-9", "NOSUCH", "SIG", "9 "} {
+		if _, err := parseSignal(name); err == nil {
+			t.Errorf("%q is taken", name)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package libcontainer
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// The functions of package os put every file they open to Go's poller, whose
+// set-up costs each command several system calls for files that cannot even be
+// polled. The errors here are bare errnos.
+
+func openFile(path string, flags int, mode uint32) (int, error) {
+	for {
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, mode)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// readFile reads a whole file.
+func readFile(path string) ([]byte, error) {
+	fd, err := openFile(path, unix.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	raw := make([]byte, 0, 4096)
+	for {
+		n, err := unix.Read(fd, raw[len(raw):cap(raw)])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return nil, err
+		case n == 0:
+			return raw, nil
+		}
+		if raw = raw[:len(raw)+n]; len(raw) == cap(raw) {
+			raw = append(raw, 0)[:len(raw)]
+		}
+	}
+}
+
+// writeFile makes a file of mode 0600, or replaces what is in it.
+func writeFile(path string, raw []byte) error {
+	fd, err := openFile(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	for len(raw) > 0 && err == nil {
+		var n int
+		if n, err = unix.Write(fd, raw); err == unix.EINTR {
+			n, err = 0, nil
+		}
+		raw = raw[max(n, 0):]
+	}
+	if closeErr := unix.Close(fd); err == nil {
+		err = closeErr
+	}
+	return err
+}
