@@ -25,6 +25,7 @@ type hookKind struct {
 // hookKinds lists the hooks in the order in which they run.
 func hookKinds(h *specs.Hooks) []hookKind {
 	return []hookKind{
+		//lint:ignore SA1019 deprecated, and still used by managers
 		{"prestart", h.Prestart},
 		{"createRuntime", h.CreateRuntime},
 		{"createContainer", h.CreateContainer},

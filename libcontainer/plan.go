@@ -230,6 +230,7 @@ func (p *Plan) received() received {
 
 func (p *Plan) hooksBeforePivot() bool {
 	h := p.Hooks
+	//lint:ignore SA1019 deprecated, and still used by managers
 	return h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0
 }
 

@@ -192,6 +192,7 @@ func TestInnerPID(t *testing.T) {
 
 func TestKindsOf(t *testing.T) {
 	one := []specs.Hook{{Path: "/x"}}
+	//lint:ignore SA1019 deprecated, and still used by managers
 	got := kindsOf(&specs.Hooks{Poststop: one, Prestart: one, Poststart: []specs.Hook{}})
 	if !slices.Equal(got, []string{"prestart", "poststop"}) || kindsOf(nil) != nil {
 		t.Errorf("got %v", got)
