@@ -44,6 +44,9 @@ func (r *runner) run(c *cli.Context) error {
 	defer container.Unlock()
 	status, err := r.foreground(container, process, signals, opt)
 	if err != nil {
+		if opt.PidFile != "" {
+			os.Remove(opt.PidFile) // nobody may take the pid for a running one
+		}
 		return errors.Join(err, r.finish(container))
 	}
 	if !opt.Detach && !c.Bool("keep") {

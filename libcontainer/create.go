@@ -92,6 +92,9 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	if b.Spec.Process == nil && !opt.Fifo {
 		return nil, nil, errNoProcess(opt.ID)
 	}
+	if err := plan.Namespaces.permitted(facts); err != nil {
+		return nil, nil, err
+	}
 	for _, note := range plan.Notes {
 		(&Container{Warn: opt.Warn}).warn(note)
 	}
@@ -151,6 +154,10 @@ func (c *creation) makeState() error {
 	// Nobody else may come near exec.fifo, which any user may write to.
 	if err := os.MkdirAll(c.opt.Root, 0o700); err != nil {
 		return fault.From(err, "mkdir", c.opt.Root).In(fault.PhaseState)
+	}
+	if c.facts.EUID != 0 {
+		// Below XDG_RUNTIME_DIR, what is not sticky may be cleaned up.
+		unix.Chmod(c.opt.Root, unix.S_ISVTX|0o700)
 	}
 	c.Container = &Container{ID: c.opt.ID, Warn: c.opt.Warn, dir: filepath.Join(c.opt.Root, c.opt.ID)}
 	err := unix.Mkdir(c.dir, 0o711)
@@ -343,7 +350,7 @@ func (c *creation) reap() (unix.WaitStatus, error) {
 func (p *Process) end() {
 	if p.Pidfd != nil {
 		unix.PidfdSendSignal(int(p.Pidfd.Fd()), unix.SIGKILL, nil, 0)
-		awaitEnd(p.Pidfd, -1)
+		awaitEnd(p.Pidfd, int(killPatience.Milliseconds()))
 		unix.Wait4(p.PID, nil, unix.WNOHANG, nil)
 		p.Pidfd.Close()
 	}
@@ -509,6 +516,12 @@ func (c *creation) died() error {
 func (c *creation) ready() error {
 	if err := c.handOver(); err != nil {
 		return err
+	}
+	if !c.opt.Fifo {
+		// Only its name says that the process is still to be executed.
+		if err := writeFile(c.path(fifoFile), nil); err != nil {
+			return fault.From(err, "write", c.path(fifoFile)).In(fault.PhaseState)
+		}
 	}
 	if err := c.save(); err != nil {
 		return err

@@ -157,6 +157,7 @@ func (c *Container) Release(p *Process) error {
 		}
 		_, err := p.child.Next()
 		p.child.Close()
+		unix.Unlink(c.path(fifoFile))
 		return p.explain(err)
 	})
 }

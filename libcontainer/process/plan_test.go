@@ -418,7 +418,7 @@ func TestLines(t *testing.T) {
 		{`{"process": {"args": ["a b", "\"c\""]}}`, `exec ["a b" "\"c\""]`},
 		{`{"linux": {"personality": {"domain": "LINUX32"}}}`, "personality PER_LINUX32"},
 		{`{"linux": {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0"}}}`, "memory policy MPOL_BIND 0"},
-		{`{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["a"], "action": "SCMP_ACT_ALLOW"}]}}}`, "seccomp default SCMP_ACT_ERRNO, 1 rules"},
+		{`{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["execve"], "action": "SCMP_ACT_ALLOW"}]}}}`, "seccomp default SCMP_ACT_ERRNO, 1 rules"},
 	}
 	for _, tt := range tests {
 		follow(t, planOf(t, config(t, tt.config), machine(), Options{}).Lines(), []string{tt.want})
@@ -466,6 +466,8 @@ func TestComplaintsAndWarnings(t *testing.T) {
 		{name: "kernel without seccomp", config: `{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}`,
 			facts:     func(f *host.Facts) { f.Seccomp = false },
 			complaint: "/linux/seccomp : this kernel has no seccomp filters"},
+		{name: "a profile without execve", config: `{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}}}`,
+			complaint: "/linux/seccomp : the profile does not allow execve, so the process could never start"},
 		{name: "unknown capability", config: `{"process": {"capabilities": {"bounding": ["CAP_KILL", "CAP_FLY", "KILL", "cap_kill"]}}}`,
 			warning: "/process/capabilities/bounding/1 CAP_FLY: unknown capability, ignored\n" +
 				"/process/capabilities/bounding/2 KILL: unknown capability, ignored\n" +
@@ -517,7 +519,7 @@ func TestNoProcess(t *testing.T) {
 }
 
 func TestFilterIsNeverForgotten(t *testing.T) {
-	p := planOf(t, config(t, `{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}}}`), machine(), Options{})
+	p := planOf(t, config(t, `{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}`), machine(), Options{})
 	defer func() {
 		if recover() == nil {
 			t.Error("a program without the filter was compiled")

@@ -14,6 +14,8 @@
 package process
 
 import (
+	"slices"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -136,7 +138,34 @@ func (m *planner) seccomp(s *specs.LinuxSeccomp) *specs.LinuxSeccomp {
 		m.complain("/linux/seccomp", "", "this kernel has no seccomp filters",
 			"remove linux.seccomp, or use a kernel with CONFIG_SECCOMP_FILTER")
 	}
+	if !allows(s, "execve") {
+		m.complain("/linux/seccomp", "", "the profile does not allow execve, so the process could never start",
+			"add a rule with SCMP_ACT_ALLOW for it")
+	}
 	return s
+}
+
+// allows tells whether a call can get through a profile at all: by its default
+// action, or by any rule of its own.
+func allows(s *specs.LinuxSeccomp, call string) bool {
+	named := false
+	for _, rule := range s.Syscalls {
+		if slices.Contains(rule.Names, call) {
+			named = true
+			if passes(rule.Action) || len(rule.Args) > 0 {
+				return true
+			}
+		}
+	}
+	return !named && passes(s.DefaultAction)
+}
+
+func passes(a specs.LinuxSeccompAction) bool {
+	switch a {
+	case specs.ActAllow, specs.ActLog, specs.ActTrace, specs.ActNotify:
+		return true
+	}
+	return false
 }
 
 // labels refuses what would otherwise be silently missing: a process that

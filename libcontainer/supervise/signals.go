@@ -7,6 +7,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 
@@ -18,21 +19,28 @@ import (
 // Signals collects the signals of a foreground runtime, from NewSignals on.
 // What arrives before there is an init to forward to waits for it.
 type Signals struct {
-	set  uint64   // bit n-1: signal n is collected
-	read *os.File // a byte for each signal; nil once stopped
-	fill int      // the pipe's other end
+	set  uint64 // bit n-1: signal n is collected
+	from int    // a pipe with a byte for each signal; -1 once stopped
+	fill int    // its other end
 	late []unix.Signal
 }
+
+// wakeUp is no signal's number: it ends a wait for one.
+const wakeUp = 0
 
 // NewSignals begins to collect. From now on a signal no longer ends the
 // runtime; call Stop where the runtime gives up before Foreground. Only one
 // can collect at a time.
 func NewSignals() (*Signals, error) {
 	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 		return nil, fail(err, "pipe", "for signals")
 	}
-	s := &Signals{set: collected(), read: os.NewFile(uintptr(fds[0]), "signals"), fill: fds[1]}
+	// A handler must never wait for room in the pipe.
+	if err := unix.SetNonblock(fds[1], true); err != nil {
+		return nil, fail(err, "fcntl", "the pipe for signals")
+	}
+	s := &Signals{set: collected(), from: fds[0], fill: fds[1]}
 	if errno := C.signals_collect(C.int(fds[1]), C.uint64_t(s.set)); errno != 0 {
 		s.Stop()
 		return nil, fail(unix.Errno(errno), "sigaction", "")
@@ -43,24 +51,32 @@ func NewSignals() (*Signals, error) {
 // Stop gives every signal its former action back; what has been collected and
 // not forwarded is left for pass.
 func (s *Signals) Stop() {
-	if s == nil || s.read == nil {
+	if s == nil || s.from < 0 {
 		return
 	}
 	C.signals_restore(C.uint64_t(s.set))
+	_, _ = write(s.fill, []byte{wakeUp})
+	_ = unix.SetNonblock(s.from, true)
 	var buffer [256]byte
-	n, _ := read(int(s.read.Fd()), buffer[:])
+	n, _ := read(s.from, buffer[:])
 	for _, number := range buffer[:max(n, 0)] {
-		s.late = append(s.late, unix.Signal(number))
+		if number != wakeUp {
+			s.late = append(s.late, unix.Signal(number))
+		}
 	}
-	s.read.Close()
-	s.read = nil
+	_, _ = write(s.fill, []byte{wakeUp}) // for whoever waits in next
+	unix.Close(s.from)
 	unix.Close(s.fill)
+	s.from = -1
 }
 
-// next waits for a signal.
+// next waits for a signal; io.EOF comes after Stop.
 func (s *Signals) next() (unix.Signal, error) {
 	var number [1]byte
-	_, err := s.read.Read(number[:])
+	n, err := read(s.from, number[:])
+	if err == nil && (n == 0 || number[0] == wakeUp) {
+		err = io.EOF
+	}
 	return unix.Signal(number[0]), err
 }
 
@@ -82,7 +98,7 @@ func collects(sig unix.Signal) bool {
 	case unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS, unix.SIGPROF:
 		// Faults of the runtime itself, and the Go runtime's own.
 		return false
-	case 32, 33, 34: // the C library's threads use them
+	case 32, 33: // the C library's threads use them
 		return false
 	case unix.SIGURG: // the Go runtime preempts goroutines with it
 		return false
