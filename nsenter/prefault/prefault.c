@@ -17,7 +17,7 @@
 #define CHUNK ((size_t)256 << 10) /* what its other data grows by; larger mappings are sparse */
 
 /* What `run` of an ordinary container touches of them. */
-#define HEAP ((size_t)1700 << 10)
+#define HEAP ((size_t)1400 << 10)
 #define OTHER ((size_t)64 << 10)
 
 static int wanted;
