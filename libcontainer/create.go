@@ -95,6 +95,9 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	if err := plan.Namespaces.permitted(facts); err != nil {
 		return nil, nil, err
 	}
+	if err := checkRoot(plan.Rootfs.Root); err != nil {
+		return nil, nil, err
+	}
 	for _, note := range plan.Notes {
 		(&Container{Warn: opt.Warn}).warn(note)
 	}
@@ -114,6 +117,22 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	}
 	c.process.hooks, c.process.explain = b.Spec.Hooks, plan.explain
 	return c.Container, &c.process, nil
+}
+
+// checkRoot finds what is wrong with the root file system before anything is
+// made for it.
+func checkRoot(path string) error {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		err = unix.ENOTDIR
+	}
+	if err == nil || errors.Is(err, unix.EACCES) {
+		return nil // a user namespace may have the rights that the runtime has not
+	}
+	e := fault.From(err, "open the root file system", path).For("/root/path").In(fault.PhaseMounts)
+	e.Hint = rootfs.Explain(e.Op, e.Errno)
+	return e
 }
 
 // checkTerminal refuses a terminal that nobody would hold.
@@ -153,7 +172,11 @@ type creation struct {
 func (c *creation) makeState() error {
 	// Nobody else may come near exec.fifo, which any user may write to.
 	if err := os.MkdirAll(c.opt.Root, 0o700); err != nil {
-		return fault.From(err, "mkdir", c.opt.Root).In(fault.PhaseState)
+		e := fault.From(err, "mkdir", c.opt.Root).In(fault.PhaseState)
+		if errors.Is(err, fs.ErrPermission) {
+			e.Hint = "set XDG_RUNTIME_DIR, or choose another directory with --root"
+		}
+		return e
 	}
 	if c.facts.EUID != 0 {
 		// Below XDG_RUNTIME_DIR, what is not sticky may be cleaned up.

@@ -152,6 +152,7 @@ func (p *Plan) explain(err error) error {
 	if text := rootfs.Explain(e.Op, e.Errno); text != "" && e.Phase == fault.PhaseMounts {
 		e.Hint = text
 	}
+	p.Rootfs.Diagnose(e)
 	if p.Process == nil {
 		return err
 	}

@@ -299,7 +299,7 @@ static long step_find(const char *candidate, uint64_t count, uint64_t *address)
 
 	for (; count > 0 && candidate <= data_end; count--, candidate += strlen(candidate) + 1) {
 		if (fstatat(AT_FDCWD, candidate, &st, 0) < 0) {
-			if (errno != ENOENT && errno != ENOTDIR)
+			if (errno != ENOENT && (errno != ENOTDIR || err == -ENOENT))
 				err = -errno;
 			continue;
 		}

@@ -519,7 +519,7 @@ func TestFind(t *testing.T) {
 		{[]string{"", link}, 1, 0},
 		{[]string{missing, under, sub, plain, second}, 4, 0},
 		{[]string{missing}, -1, unix.ENOENT},
-		{[]string{under}, -1, unix.ENOENT},
+		{[]string{under}, -1, unix.ENOTDIR},
 		{[]string{sub}, -1, unix.EISDIR},
 		{[]string{plain, missing}, -1, unix.EACCES},
 		{nil, -1, unix.ENOENT},

@@ -27,7 +27,7 @@ var hints = [...]struct {
 }{
 	{"bind", unix.ENOENT, "the source does not exist on the host"},
 	{"bind", unix.EACCES, "the user that builds the container may not reach the source or the destination"},
-	{"bind", unix.EINVAL, "one of source and destination is a directory and the other is not; or, in a user namespace, the source has mounts below it and needs rbind"},
+	{"bind", unix.EINVAL, "in a user namespace, a source with mounts below it needs rbind"},
 	{"bind", unix.EXDEV, "only a procfs may be bound on /proc"},
 	{"bind", unix.ENOTDIR, "something on the way to the destination is not a directory; /proc and /sys have to be directories of the image"},
 	{"bind", unix.EMFILE, "each bind mount keeps a descriptor until it is its turn: raise the limit of the runtime (ulimit -n)"},
@@ -54,6 +54,7 @@ var hints = [...]struct {
 	{"open", unix.EXDEV, "it is not what it has to be: the image or another mount replaced it"},
 	{"open the root file system", unix.ENOENT, "root.path does not exist"},
 	{"open the root file system", unix.EACCES, "the user that builds the container may not reach it"},
+	{"open the root file system", unix.ENOTDIR, "root.path has to be a directory"},
 	{"attach the root file system", unix.ENOTDIR, "root.path has to be a directory"},
 	{"attach the root file system", unix.EINVAL, "root.path has to be a directory"},
 	{"pivot_root", unix.EINVAL, "the current root is one that cannot be pivoted from, such as an initramfs: try --no-pivot"},
