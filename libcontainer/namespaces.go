@@ -114,11 +114,11 @@ func planNamespaces(spec *specs.Spec, facts host.Facts) (Namespaces, fault.List)
 // permitted complains where the runtime has not the rights that the namespaces
 // need. It is no matter of planning: anybody may ask for a plan.
 func (n Namespaces) permitted(facts host.Facts) error {
-	if facts.Privileged() || n.has("user") || len(n.New)+len(n.Join) == 0 {
+	if facts.Privileged() || n.has("user") {
 		return nil
 	}
 	return &fault.Error{Op: "namespaces", Field: "/linux/namespaces", Errno: unix.EPERM, Phase: fault.PhasePlan,
-		Msg:  "an ordinary user has no rights over them without a user namespace of the container's own",
+		Msg:  "an ordinary user has no rights over them, nor over mounts, without a user namespace of the container's own",
 		Hint: "make the bundle with spec --rootless, or run as root"}
 }
 

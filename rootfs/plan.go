@@ -156,7 +156,7 @@ func (p *planner) planRoot() {
 	if p.opt.MountNS {
 		return
 	}
-	if !p.m.privileged || p.m.userNS {
+	if p.m.userNS {
 		p.complain("/linux/namespaces", "mount", p.Root, "mounting without a mount namespace needs CAP_SYS_ADMIN on the host",
 			`add {"type": "mount"} to /linux/namespaces`)
 	}
