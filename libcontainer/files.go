@@ -17,30 +17,6 @@ func openFile(path string, flags int, mode uint32) (int, error) {
 	}
 }
 
-// readFile reads a whole file.
-func readFile(path string) ([]byte, error) {
-	fd, err := openFile(path, unix.O_RDONLY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	raw := make([]byte, 0, 4096)
-	for {
-		n, err := unix.Read(fd, raw[len(raw):cap(raw)])
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return nil, err
-		case n == 0:
-			return raw, nil
-		}
-		if raw = raw[:len(raw)+n]; len(raw) == cap(raw) {
-			raw = append(raw, 0)[:len(raw)]
-		}
-	}
-}
-
 // writeFile makes a file of mode 0600, or replaces what is in it.
 func writeFile(path string, raw []byte) error {
 	fd, err := openFile(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, 0o600)

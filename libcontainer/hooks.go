@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
 	"berth/libcontainer/supervise"
 	"berth/nsenter"
 )
@@ -67,7 +68,7 @@ func (c *Container) pidFor(kind string) int {
 	if kind != "createContainer" && kind != "startContainer" || !c.hasOwn("pid") {
 		return c.record.PID
 	}
-	raw, err := readFile("/proc/" + strconv.Itoa(c.record.PID) + "/status")
+	raw, err := host.ReadFile("/proc/" + strconv.Itoa(c.record.PID) + "/status")
 	if pid := innerPID(string(raw)); err == nil && pid != 0 {
 		return pid
 	}

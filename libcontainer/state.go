@@ -16,6 +16,7 @@ import (
 
 	"berth/cgroups"
 	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
 )
 
 // The state directory of a container, ROOT/ID:
@@ -104,7 +105,7 @@ func writeAtomic(path string, raw []byte) error {
 // readRecord loads state.json. A directory without one is what a killed
 // runtime left before it had made anything.
 func (c *Container) readRecord() error {
-	raw, err := readFile(c.path(stateFile))
+	raw, err := host.ReadFile(c.path(stateFile))
 	if err != nil {
 		return fault.From(err, "read", c.path(stateFile)).In(fault.PhaseState)
 	}
@@ -239,7 +240,7 @@ func alive(pid int, start uint64) bool {
 // startTime reads field 22 of /proc/PID/stat, clock ticks after boot, and
 // whether the process has ended (proc_pid_stat(5)).
 func startTime(pid int) (ticks uint64, ended bool, err error) {
-	raw, err := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	raw, err := host.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0, true, err
 	}
@@ -285,7 +286,7 @@ func (c *Container) hookState(status specs.ContainerState, pid int) []byte {
 
 // userName is the name of uid, or "#uid" where it has none.
 func userName(uid int) string {
-	raw, _ := readFile("/etc/passwd")
+	raw, _ := host.ReadFile("/etc/passwd")
 	for line := range strings.Lines(string(raw)) {
 		fields := strings.Split(line, ":")
 		if len(fields) > 2 && fields[2] == strconv.Itoa(uid) {

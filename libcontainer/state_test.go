@@ -11,6 +11,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/host"
 )
 
 func TestReadWriteFile(t *testing.T) {
@@ -20,11 +22,11 @@ func TestReadWriteFile(t *testing.T) {
 		if err := writeFile(path, want); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := readFile(path); err != nil || !bytes.Equal(got, want) {
+		if got, err := host.ReadFile(path); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%d bytes: got %d, %v", size, len(got), err)
 		}
 	}
-	if _, err := readFile(path + "none"); err != unix.ENOENT {
+	if _, err := host.ReadFile(path + "none"); err != unix.ENOENT {
 		t.Errorf("got %v", err)
 	}
 	if err := writeFile(filepath.Dir(path), nil); err != unix.EISDIR {

@@ -6,8 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // cgroupRoot is where managers look for control groups; a hierarchy that is
@@ -17,11 +15,11 @@ const cgroupRoot = "/sys/fs/cgroup"
 // probeCgroup reads the layout of the control groups that the calling process
 // sees. A machine without them gives the zero Cgroup.
 func probeCgroup() Cgroup {
-	mountinfo, err := slurp("/proc/self/mountinfo")
+	mountinfo, err := ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return Cgroup{}
 	}
-	self, err := slurp("/proc/self/cgroup")
+	self, err := ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return Cgroup{}
 	}
@@ -30,37 +28,11 @@ func probeCgroup() Cgroup {
 		return Cgroup{}
 	}
 	if c.V2 != "" {
-		if names, err := slurp(c.V2 + "/cgroup.controllers"); err == nil {
+		if names, err := ReadFile(c.V2 + "/cgroup.controllers"); err == nil {
 			c.V2Controllers = strings.Fields(string(names))
 		}
 	}
 	return c
-}
-
-// slurp reads a file of a pseudo file system with as few system calls as
-// possible: os.ReadFile would stat it and offer it to the poller first.
-func slurp(path string) ([]byte, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	buf := make([]byte, 0, 8192)
-	for {
-		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return nil, err
-		case n == 0:
-			return buf, nil
-		}
-		buf = buf[:len(buf)+n]
-		if len(buf) == cap(buf) {
-			buf = slices.Grow(buf, cap(buf))
-		}
-	}
 }
 
 // parseCgroup reads the texts of /proc/self/mountinfo and /proc/self/cgroup

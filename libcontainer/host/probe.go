@@ -57,7 +57,7 @@ func effectiveCaps() uint64 {
 }
 
 func lastCap() int {
-	text, _ := slurp("/proc/sys/kernel/cap_last_cap")
+	text, _ := ReadFile("/proc/sys/kernel/cap_last_cap")
 	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil {
 		return unix.CAP_LAST_CAP
