@@ -1,7 +1,6 @@
 package libcontainer
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -141,22 +140,6 @@ func (p *Plan) CompileSeccomp(cache string) error {
 	filter, complaints := seccomp.Cache{Dir: cache}.Compile(p.Process.Seccomp())
 	p.Process.Filter = &filter
 	return complaints.Err()
-}
-
-// explain rewrites the failure of a step for its reader.
-func (p *Plan) explain(err error) error {
-	var e *fault.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	if text := rootfs.Explain(e.Op, e.Errno); text != "" && e.Phase == fault.PhaseMounts {
-		e.Hint = text
-	}
-	p.Rootfs.Diagnose(e)
-	if p.Process == nil {
-		return err
-	}
-	return p.Process.Explain(e)
 }
 
 // Compile turns the plan into the program that the walker executes. The

@@ -51,11 +51,10 @@ const (
 	SyncLimits                    // the next steps give up rights: limits of init and of its group
 	SyncReady                     // all done but execve: write the state
 	SyncConsole                   // id of the ptmx that SendFD hands over
-	SyncSeccomp                   // id of a seccomp notify descriptor
 )
 
 func (id SyncID) String() string {
-	names := [...]string{"?", "maps", "offsets", "hooks", "limits", "ready", "console", "seccomp"}
+	names := [...]string{"?", "maps", "offsets", "hooks", "limits", "ready", "console"}
 	if int(id) < len(names) {
 		return names[id]
 	}

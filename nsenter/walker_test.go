@@ -319,7 +319,7 @@ func TestSealedExecutable(t *testing.T) {
 func TestSendFD(t *testing.T) {
 	got := walk(t, nil, func(b *Builder) {
 		b.SendFD(SyncConsole, b.OpenHost("/dev/zero", unix.O_RDONLY))
-		b.SendFD(SyncSeccomp, b.OpenHost("/", unix.O_PATH))
+		b.SendFD(SyncReady, b.OpenHost("/", unix.O_PATH))
 		b.Exit(0)
 	})
 	if got.err != nil || len(got.fds) != 2 {

@@ -29,7 +29,6 @@ import (
 type Options struct {
 	ID           string   // the container's, names its session keyring
 	UserNS       bool     // the process runs in another user namespace than the runtime
-	NewPIDNS     bool     // it is the first one of a pid namespace
 	NoSetgroups  bool     // setgroups(2) is denied there (user_namespaces(7))
 	NoNewKeyring bool     // keep the runtime's session keyring
 	Preserve     int      // how many descriptors from 3 on the process keeps
