@@ -14,17 +14,23 @@ func bundleFlag() cli.Flag {
 	return &cli.StringFlag{Name: "bundle", Aliases: []string{"b"}, Value: ".", Usage: "`directory` with config.json"}
 }
 
-// createFlags are those of create and run.
-func createFlags() []cli.Flag {
+// processFlags are those of create, run and exec.
+func processFlags() []cli.Flag {
 	return []cli.Flag{
-		bundleFlag(),
 		&cli.StringFlag{Name: "console-socket", Usage: "`socket` that takes the process's terminal"},
 		&cli.StringFlag{Name: "pidfd-socket", Usage: "`socket` that takes a pidfd of the process"},
 		&cli.StringFlag{Name: "pid-file", Usage: "write the process's pid to this `file`"},
-		&cli.BoolFlag{Name: "no-pivot", Usage: "move the root instead of pivot_root (for a root on an initramfs)"},
-		&cli.BoolFlag{Name: "no-new-keyring", Usage: "keep the session keyring"},
 		&cli.IntFlag{Name: "preserve-fds", Usage: "`N` descriptors from 3 on are the process's too"},
 	}
+}
+
+// createFlags are those of create and run.
+func createFlags() []cli.Flag {
+	return append([]cli.Flag{
+		bundleFlag(),
+		&cli.BoolFlag{Name: "no-pivot", Usage: "move the root instead of pivot_root (for a root on an initramfs)"},
+		&cli.BoolFlag{Name: "no-new-keyring", Usage: "keep the session keyring"},
+	}, processFlags()...)
 }
 
 func (r *runner) createCommand() *cli.Command {
@@ -49,14 +55,13 @@ func (r *runner) createCommand() *cli.Command {
 	}
 }
 
-// createOptions reads what create and run share. The descriptors come first:
-// they must be looked at before anything else opens some.
+// createOptions reads what create and run share.
 func (r *runner) createOptions(c *cli.Context) (libcontainer.CreateOptions, error) {
 	id, err := containerID(c)
 	if err != nil {
 		return libcontainer.CreateOptions{}, err
 	}
-	files, env, err := supervise.Preserved(c.Int("preserve-fds"), os.Getenv)
+	process, env, err := r.processOptions(c)
 	if err != nil {
 		return libcontainer.CreateOptions{}, err
 	}
@@ -65,20 +70,32 @@ func (r *runner) createOptions(c *cli.Context) (libcontainer.CreateOptions, erro
 			ID:            id,
 			NoPivot:       c.Bool("no-pivot"),
 			NoNewKeyring:  c.Bool("no-new-keyring"),
-			Preserve:      len(files),
+			Preserve:      len(process.Preserved),
 			Env:           env,
 			CgroupManager: r.manager,
 			Rootless:      r.rootless,
 		},
-		Root:          r.root,
-		Bundle:        c.String("bundle"),
+		ProcessOptions: process,
+		Root:           r.root,
+		Bundle:         c.String("bundle"),
+		Notify:         os.Getenv("NOTIFY_SOCKET") != "",
+	}, nil
+}
+
+// processOptions reads processFlags, and the variables that go with preserved
+// descriptors. It must come before anything else opens some.
+func (r *runner) processOptions(c *cli.Context) (libcontainer.ProcessOptions, []string, error) {
+	files, env, err := supervise.Preserved(c.Int("preserve-fds"), os.Getenv)
+	if err != nil {
+		return libcontainer.ProcessOptions{}, nil, err
+	}
+	return libcontainer.ProcessOptions{
 		Stdio:         [3]int{0, 1, 2},
 		Preserved:     files,
 		PidFile:       c.String("pid-file"),
 		ConsoleSocket: c.String("console-socket"),
 		PidfdSocket:   c.String("pidfd-socket"),
 		Detach:        true,
-		Notify:        os.Getenv("NOTIFY_SOCKET") != "",
 		Warn:          func(e *fault.Error) { r.log.warn(e) },
-	}, nil
+	}, env, nil
 }

@@ -23,23 +23,11 @@ import (
 // CreateOptions is what create and run are asked for.
 type CreateOptions struct {
 	PlanOptions
-	Root          string     // the state root, where state directories are
-	Bundle        string     // directory with config.json
-	Stdio         [3]int     // of the container's process; stay the caller's
-	Preserved     []*os.File // its descriptors from 3 on; stay the caller's
-	PidFile       string
-	ConsoleSocket string // takes the terminal's ptmx
-	PidfdSocket   string // takes init's pidfd
-	// Detach: this runtime will not stay with the process.
-	Detach bool
-	// Reap makes this process the parent of init, so that it can wait for it.
-	Reap bool
-	// NoSubreaper keeps it from adopting init's orphans too.
-	NoSubreaper bool
+	ProcessOptions
+	Root   string // the state root, where state directories are
+	Bundle string // directory with config.json
 	// Notify gives the process a NOTIFY_SOCKET (sd_notify(3)); see NotifyDir.
 	Notify bool
-	// Warn is told what is worth saying but no failure.
-	Warn func(*fault.Error)
 
 	test testHooks
 }
@@ -49,17 +37,6 @@ type testHooks struct {
 	facts   func(*host.Facts)      // another machine
 	program func(*nsenter.Program) // before it is sent
 	event   func(nsenter.Event)    // before it is answered
-}
-
-// Process is a container's first process as its creator sees it.
-type Process struct {
-	PID   int
-	Pidfd *os.File
-	PTMX  *os.File // of its terminal, unless a console socket took it
-
-	child   *nsenter.Child // waiting at SyncReady where there is no exec.fifo
-	hooks   *specs.Hooks
-	explain func(error) error
 }
 
 // Create makes a container up to, but not including, execve: its init waits at
@@ -77,7 +54,7 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 		opt.Mounts = append(opt.Mounts, supervise.NotifyMount(filepath.Join(opt.Root, opt.ID, notifyDir)))
 		opt.Env = append(opt.Env, supervise.NotifyEnv)
 	}
-	if err := checkTerminal(b.Spec, opt); err != nil {
+	if err := opt.checkTerminal(b.Spec.Process != nil && b.Spec.Process.Terminal); err != nil {
 		return nil, nil, err
 	}
 	facts := host.Probe()
@@ -104,7 +81,7 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	if err := plan.CompileSeccomp(filepath.Join(opt.Root, seccompCache)); err != nil {
 		return nil, nil, err
 	}
-	c := &creation{opt: opt, plan: plan, bundle: b, facts: facts}
+	c := &creation{launch: launch{options: opt.ProcessOptions, explain: plan.explain}, opt: opt, plan: plan, bundle: b, facts: facts}
 	defer func() { err = c.undo.OnError(err) }()
 	if err := c.makeState(); err != nil {
 		return nil, nil, err
@@ -112,7 +89,7 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	if err := c.birth(); err != nil {
 		return nil, nil, err
 	}
-	if err := c.converse(); err != nil {
+	if err := c.converse(c.answer, opt.test.event); err != nil {
 		return nil, nil, err
 	}
 	c.process.hooks, c.process.explain = b.Spec.Hooks, plan.explain
@@ -135,36 +112,18 @@ func checkRoot(path string) error {
 	return e
 }
 
-// checkTerminal refuses a terminal that nobody would hold.
-func checkTerminal(spec *specs.Spec, opt CreateOptions) error {
-	terminal := spec.Process != nil && spec.Process.Terminal
-	switch {
-	case terminal && opt.Detach && opt.ConsoleSocket == "":
-		return &fault.Error{Op: "terminal", Field: "/process/terminal", Phase: fault.PhasePlan, Code: "usage",
-			Msg:  "cannot allocate tty if runtime will detach without setting console socket",
-			Hint: "pass --console-socket, or set terminal to false"}
-	case opt.ConsoleSocket != "" && !(terminal && opt.Detach):
-		return &fault.Error{Op: "terminal", Path: opt.ConsoleSocket, Field: "/process/terminal", Phase: fault.PhasePlan, Code: "usage",
-			Msg:  "cannot use console socket if runtime will not detach or allocate tty",
-			Hint: "leave --console-socket out, or set terminal to true"}
-	}
-	return nil
-}
-
 // creation is one container while it is being made.
 type creation struct {
 	*Container
+	launch
 	opt    CreateOptions
 	plan   *Plan
 	bundle *bundle.Bundle
 	facts  host.Facts
 	undo   fault.Undo
 
-	child   *nsenter.Child
-	group   *cgroups.Group
-	process Process
-	reaped  bool // child has been waited for: its pid may be another's
-	hooked  bool // hooks have run: poststop is due whatever happens
+	group  *cgroups.Group
+	hooked bool // hooks have run: poststop is due whatever happens
 }
 
 // makeState makes the state directory and records what will be made, before
@@ -305,31 +264,15 @@ func (c *creation) makeGroup() error {
 	return nil
 }
 
-func (c *creation) start() error {
-	exe, err := nsenter.Seal(c.facts.Privileged())
-	if err != nil {
-		return err
-	}
-	defer exe.Close()
-	if c.adopts() {
-		if err := supervise.SetSubreaper(true); err != nil {
-			return err
-		}
-	}
-	config := nsenter.Config{
-		Exe: exe, Stdio: c.opt.Stdio, Preserve: c.opt.Preserved, Clone: c.plan.Namespaces.birth(),
-	}
+func (c *creation) start() (err error) {
+	config := nsenter.Config{Clone: c.plan.Namespaces.birth()}
 	if c.plan.Cgroup.Born() {
 		if config.Cgroup, err = c.group.FD(); err != nil {
 			return err
 		}
 		defer config.Cgroup.Close()
 	}
-	if c.child, err = nsenter.Start(config); err != nil {
-		return err
-	}
-	c.process.child = c.child
-	return nil
+	return c.bear(config, c.facts.Privileged(), c.adopts())
 }
 
 // adopts tells whether this process must be a subreaper: to wait for an init
@@ -342,44 +285,13 @@ func (c *creation) adopts() bool {
 
 // abandon takes back all that was made, after a failure.
 func (c *creation) abandon() error {
-	if c.child != nil {
-		c.kill()
-	}
+	c.kill()
 	err := c.Container.takeBack()
 	if c.hooked {
 		err = errors.Join(err, c.runHooks(c.plan.Hooks, "poststop", specs.StateStopped))
 	}
 	c.Unlock()
 	return err
-}
-
-// kill ends the child and the init it may have forked, and waits for both.
-func (c *creation) kill() {
-	c.child.Close()
-	if !c.reaped {
-		unix.Kill(c.child.PID, unix.SIGKILL)
-		c.reap()
-	}
-	c.process.end()
-}
-
-// reap waits for the end of the child, once.
-func (c *creation) reap() (unix.WaitStatus, error) {
-	c.reaped = true
-	return c.child.Wait()
-}
-
-// end kills init and waits for it.
-func (p *Process) end() {
-	if p.Pidfd != nil {
-		unix.PidfdSendSignal(int(p.Pidfd.Fd()), unix.SIGKILL, nil, 0)
-		awaitEnd(p.Pidfd, int(killPatience.Milliseconds()))
-		unix.Wait4(p.PID, nil, unix.WNOHANG, nil)
-		p.Pidfd.Close()
-	}
-	if p.PTMX != nil {
-		p.PTMX.Close()
-	}
 }
 
 func (c *creation) compile() (*nsenter.Program, error) {
@@ -429,34 +341,6 @@ func (c *creation) makeFifo() (*os.File, error) {
 	return os.NewFile(uintptr(fd), c.dir), nil
 }
 
-// converse answers the child until init is ready for execve.
-func (c *creation) converse() error {
-	for {
-		event, err := c.child.Next()
-		if err != nil {
-			return c.plan.explain(err)
-		}
-		if c.opt.test.event != nil {
-			c.opt.test.event(event)
-		}
-		if event.PID != 0 {
-			err = c.adopt(event.PID)
-		} else if event.End {
-			err = c.died()
-		} else if event.FD != nil {
-			c.process.PTMX = event.FD
-		} else {
-			err = c.answer(event.Sync)
-		}
-		if err != nil {
-			return err
-		}
-		if event.Sync == nsenter.SyncReady {
-			return nil
-		}
-	}
-}
-
 func (c *creation) answer(id nsenter.SyncID) (err error) {
 	switch id {
 	case nsenter.SyncMaps:
@@ -492,52 +376,22 @@ func (c *creation) limits() error {
 	return c.plan.Process.Outside(c.process.PID)
 }
 
-// adopted makes sure that init is known: where the program does not fork, it
-// is the preamble itself.
-func (c *creation) adopted() error {
-	if c.process.PID != 0 {
-		return nil
+// adopted makes sure that init is known, also to the record.
+func (c *creation) adopted() (err error) {
+	if err := c.launch.adopted(); err != nil {
+		return err
 	}
-	return c.adopt(c.child.PID)
-}
-
-// adopt notes who init is.
-func (c *creation) adopt(pid int) error {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return c.died()
-	}
-	c.process.PID = pid
-	c.process.Pidfd = os.NewFile(uintptr(fd), "pidfd")
-	if pid != c.child.PID {
-		c.reap()
-		if c.opt.NoSubreaper {
-			supervise.SetSubreaper(false)
-		}
-	}
-	c.record.PID = pid
-	if c.record.StartTime, _, err = startTime(pid); err != nil {
+	c.record.PID = c.process.PID
+	if c.record.StartTime, _, err = startTime(c.record.PID); err != nil {
 		return c.died()
 	}
 	return nil
 }
 
-// died explains an end of file before init was ready.
-func (c *creation) died() error {
-	e := &fault.Error{Op: "start", Path: "the container's first process", Phase: fault.PhaseProcess,
-		Msg: "it died", Hint: "if the kernel's log shows an out-of-memory kill, /linux/resources/memory/limit is too low"}
-	if c.process.PID == 0 && !c.reaped {
-		if status, err := c.reap(); err == nil {
-			e.Msg = "it died: " + supervise.ExitStatus(status).String()
-		}
-	}
-	return e
-}
-
 // ready writes down that the container is created, and lets init wait for
 // start.
 func (c *creation) ready() error {
-	if err := c.handOver(); err != nil {
+	if err := c.handOver("standard"); err != nil {
 		return err
 	}
 	if !c.opt.Fifo {
@@ -549,34 +403,13 @@ func (c *creation) ready() error {
 	if err := c.save(); err != nil {
 		return err
 	}
-	if c.opt.PidFile != "" {
-		if err := supervise.WritePidFile(c.opt.PidFile, c.process.PID); err != nil {
-			return err
-		}
+	if err := c.writePidFile(); err != nil {
+		return err
 	}
 	if !c.opt.Fifo {
 		return nil
 	}
 	return c.child.Go(nsenter.SyncReady)
-}
-
-// handOver sends the terminal and the pidfd to who asked for them.
-func (c *creation) handOver() error {
-	if c.opt.ConsoleSocket != "" && c.process.PTMX != nil {
-		name, err := supervise.PTYName(c.process.PTMX)
-		if err != nil {
-			return err
-		}
-		if err := supervise.SendPTY(c.opt.ConsoleSocket, c.process.PTMX, name); err != nil {
-			return err
-		}
-		c.process.PTMX.Close()
-		c.process.PTMX = nil
-	}
-	if c.opt.PidfdSocket != "" {
-		return supervise.SendPidfd(c.opt.PidfdSocket, c.process.Pidfd, "standard")
-	}
-	return nil
 }
 
 // hooks runs what belongs before the pivot. From then on poststop is due.
@@ -597,17 +430,4 @@ func (c *creation) hooks() error {
 		}
 	}
 	return nil
-}
-
-// awaitEnd waits for the process of pidfd to end, at most ms milliseconds; -1
-// is for ever. It tells whether it has ended.
-func awaitEnd(pidfd *os.File, ms int) bool {
-	fds := []unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}
-	for {
-		n, err := unix.Poll(fds, ms)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		return n == 1
-	}
 }

@@ -99,8 +99,10 @@ func chownTree(t *testing.T, root string, id int) {
 func testOptions(root, dir, id string) CreateOptions {
 	return CreateOptions{
 		PlanOptions: PlanOptions{ID: id, Fifo: true, CgroupManager: "cgroupfs"},
-		Root:        root, Bundle: dir, Stdio: [3]int{0, 1, 2}, Detach: true,
-		Warn: func(*fault.Error) {},
+		ProcessOptions: ProcessOptions{
+			Stdio: [3]int{0, 1, 2}, Detach: true, Warn: func(*fault.Error) {},
+		},
+		Root: root, Bundle: dir,
 	}
 }
 

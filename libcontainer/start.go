@@ -152,12 +152,8 @@ func (c *Container) execError(raw []byte) error {
 // until it has, with the hooks before and after.
 func (c *Container) Release(p *Process) error {
 	return c.hooked(p.hooks, func() error {
-		if err := p.child.Go(nsenter.SyncReady); err != nil {
-			return err
-		}
-		_, err := p.child.Next()
-		p.child.Close()
+		err := p.release()
 		unix.Unlink(c.path(fifoFile))
-		return p.explain(err)
+		return err
 	})
 }
