@@ -145,8 +145,9 @@ func (s State) v2() (Dir, bool) {
 	return s.Dirs[i], true
 }
 
-// unified tells whether cgroup2 is the only hierarchy.
-func (s State) unified() bool { return len(s.Dirs) == 1 && s.Dirs[0].V2 }
+// Unified tells whether cgroup2 is the only hierarchy: then a process can be
+// born in the group (Group.FD).
+func (s State) Unified() bool { return len(s.Dirs) == 1 && s.Dirs[0].V2 }
 
 // refuse is a complaint about a config entry.
 func refuse(field fault.Pointer, msg, hint string) *fault.Error {

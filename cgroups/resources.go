@@ -107,7 +107,7 @@ func (p *planner) on(v1, v2 string) target {
 	if d, ok := p.v2(); ok && v2 != "" && d.Has(v2) {
 		return target{p: p, controller: v2, dir: d, ok: true, v2: true}
 	}
-	if p.unified() && v2 != "" {
+	if p.Unified() && v2 != "" {
 		return target{p: p, controller: v2, v2: true}
 	}
 	return target{p: p, controller: v1}
@@ -254,7 +254,7 @@ func (p *planner) network(n *specs.LinuxNetwork, field fault.Pointer) {
 // controller does not exist, the entry is ignored with a warning.
 func (p *planner) v1Only(controller string, field fault.Pointer, put func(target, fault.Pointer)) {
 	t := p.on(controller, "")
-	if !t.ok && p.unified() {
+	if !t.ok && p.Unified() {
 		p.ignored(field, "cgroup v2 has no "+controller+" controller; ignored")
 		return
 	}

@@ -61,7 +61,7 @@ func (r *runner) createOptions(c *cli.Context) (libcontainer.CreateOptions, erro
 	if err != nil {
 		return libcontainer.CreateOptions{}, err
 	}
-	process, env, err := r.processOptions(c)
+	process, env, err := r.processOptions(c, os.Getenv)
 	if err != nil {
 		return libcontainer.CreateOptions{}, err
 	}
@@ -84,8 +84,8 @@ func (r *runner) createOptions(c *cli.Context) (libcontainer.CreateOptions, erro
 
 // processOptions reads processFlags, and the variables that go with preserved
 // descriptors. It must come before anything else opens some.
-func (r *runner) processOptions(c *cli.Context) (libcontainer.ProcessOptions, []string, error) {
-	files, env, err := supervise.Preserved(c.Int("preserve-fds"), os.Getenv)
+func (r *runner) processOptions(c *cli.Context, getenv func(string) string) (libcontainer.ProcessOptions, []string, error) {
+	files, env, err := supervise.Preserved(c.Int("preserve-fds"), getenv)
 	if err != nil {
 		return libcontainer.ProcessOptions{}, nil, err
 	}

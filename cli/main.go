@@ -60,10 +60,12 @@ func (r *runner) app() *cli.App {
 		UsageText:       "berth [global options] command [command options] [arguments]",
 		Version:         version,
 		HideHelpCommand: true,
-		Flags:           globalFlags(),
-		Before:          r.before,
+		// A value may have a comma in it.
+		DisableSliceFlagSeparator: true,
+		Flags:                     globalFlags(),
+		Before:                    r.before,
 		Commands: []*cli.Command{
-			r.createCommand(), r.runCommand(), r.startCommand(), r.stateCommand(),
+			r.createCommand(), r.runCommand(), r.startCommand(), r.execCommand(), r.stateCommand(),
 			r.killCommand(), r.deleteCommand(), r.listCommand(), r.planCommand(),
 			r.specCommand(), r.featuresCommand(),
 		},
@@ -81,7 +83,10 @@ func (r *runner) app() *cli.App {
 		},
 	}
 	for _, c := range app.Commands {
-		c.OnUsageError, c.HideHelpCommand = usageError, true
+		c.HideHelpCommand = true
+		if c.OnUsageError == nil {
+			c.OnUsageError = usageError
+		}
 	}
 	return app
 }

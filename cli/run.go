@@ -77,26 +77,38 @@ func (r *runner) finish(c *libcontainer.Container) error {
 // foreground starts the process and, unless detached, stays with it to its end.
 // The container comes locked; others may work with it from the start on.
 func (r *runner) foreground(c *libcontainer.Container, p *libcontainer.Process, signals *supervise.Signals, opt libcontainer.CreateOptions) (int, error) {
-	var tty *supervise.TTY
 	var notify *supervise.Notify
-	var err error
+	if opt.Notify {
+		var err error
+		if notify, err = supervise.NotifyProxy(os.Getenv("NOTIFY_SOCKET"), c.NotifyDir()); err != nil {
+			return 0, err
+		}
+	}
+	return r.accompany(p, signals, opt.Detach, notify, func() error {
+		if err := c.Release(p); err != nil {
+			return err
+		}
+		c.Yield()
+		return nil
+	})
+}
+
+// accompany lets the process go and, unless detached, stays with it to its end
+// and returns its status.
+func (r *runner) accompany(p *libcontainer.Process, signals *supervise.Signals, detach bool, notify *supervise.Notify, release func() error) (int, error) {
+	var tty *supervise.TTY
 	if p.PTMX != nil {
+		var err error
 		if tty, err = supervise.OpenTTY(p.PTMX, os.Stdin, os.Stdout, os.Stderr); err != nil {
 			return 0, err
 		}
 		defer tty.Close()
 	}
-	if opt.Notify {
-		if notify, err = supervise.NotifyProxy(os.Getenv("NOTIFY_SOCKET"), c.NotifyDir()); err != nil {
-			return 0, err
-		}
-	}
-	if err := c.Release(p); err != nil {
+	if err := release(); err != nil {
 		return 0, err
 	}
-	c.Yield()
 	return supervise.Foreground(supervise.Options{
 		Process: supervise.Process{Pid: p.PID, Pidfd: p.Pidfd},
-		Signals: signals, TTY: tty, Notify: notify, Detach: opt.Detach,
+		Signals: signals, TTY: tty, Notify: notify, Detach: detach,
 	})
 }

@@ -188,7 +188,7 @@ func (c *creation) firstRecord() record {
 		OCIVersion: c.bundle.Spec.Version, ID: c.ID,
 		Bundle: c.bundle.Dir, Rootfs: rootfsPath(c.bundle),
 		Created: time.Now().UTC(), UID: c.facts.EUID, Annotations: c.bundle.Spec.Annotations,
-		OwnPIDs: n.isNew("pid"), Namespaces: own, Privileged: c.plan.privileged,
+		OwnPIDs: n.isNew("pid"), Namespaces: own, Privileged: c.plan.privileged, NoKeyring: c.opt.NoNewKeyring,
 		Process: c.bundle.Spec.Process != nil, Hooks: kindsOf(c.bundle.Spec.Hooks),
 	}
 }

@@ -3,6 +3,8 @@ package libcontainer
 import (
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"berth/libcontainer/bundle"
 	"berth/libcontainer/process"
 )
@@ -10,14 +12,17 @@ import (
 // HomeVariable is HOME from the container's /etc/passwd where process.env has
 // none, as users of runc expect.
 func HomeVariable(b *bundle.Bundle) []string {
-	p := b.Spec.Process
-	if p == nil || b.Spec.Root == nil {
+	if b.Spec.Process == nil || b.Spec.Root == nil {
 		return nil
 	}
+	return homeVariable(b.Spec.Process, rootfsPath(b))
+}
+
+func homeVariable(p *specs.Process, rootfs string) []string {
 	for _, e := range p.Env {
 		if strings.HasPrefix(e, "HOME=") {
 			return nil
 		}
 	}
-	return []string{"HOME=" + process.Home(rootfsPath(b), p.User.UID)}
+	return []string{"HOME=" + process.Home(rootfs, p.User.UID)}
 }

@@ -46,6 +46,7 @@ func (r *record) encode() []byte {
 	w.texts("hooks", r.Hooks)
 	w.texts("namespaces", r.Namespaces)
 	w.flag("privileged", r.Privileged)
+	w.flag("noKeyring", r.NoKeyring)
 	if r.Exec != nil {
 		w.key("exec")
 		encodeTail(w, r.Exec)
@@ -159,6 +160,8 @@ func (r *record) field(d *jsonReader, key string) {
 		r.Namespaces = d.texts()
 	case "privileged":
 		r.Privileged = d.flag()
+	case "noKeyring":
+		r.NoKeyring = d.flag()
 	case "exec":
 		r.Exec = decodeTail(d)
 	default:

@@ -57,6 +57,16 @@ func (b *Builder) SetMempolicy(mode uint64, name string, mask []uint64) *Step {
 	return b.Append(unix.SYS_SET_MEMPOLICY, Const(mode, name), b.Words("["+text[1:]+"]", words...), Num(64*len(mask)+1))
 }
 
+// SchedSetaffinity sets the CPUs that the process itself may run on; mask has
+// one bit a CPU (sched_setaffinity(2)).
+func (b *Builder) SchedSetaffinity(mask []uint64, text string) *Step {
+	words := make([]Arg, len(mask))
+	for i, w := range mask {
+		words[i] = Hex(w)
+	}
+	return b.Append(unix.SYS_SCHED_SETAFFINITY, Num(0), Num(8*len(mask)), b.Words("["+text+"]", words...))
+}
+
 // IoprioSet sets the I/O priority of the process itself (ioprio_set(2)).
 func (b *Builder) IoprioSet(value uint32) *Step {
 	return b.Append(unix.SYS_IOPRIO_SET, Const(1, "IOPRIO_WHO_PROCESS"), Num(0), Hex(uint64(value)))

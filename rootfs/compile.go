@@ -108,8 +108,8 @@ func (m machine) propagationField() fault.Pointer {
 
 const procAttrs = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 
-// procRootInode is PROC_ROOT_INO of the kernel's fs/proc.
-const procRootInode = 1
+// procRoot is the root of any procfs (PROC_ROOT_INO in the kernel's fs/proc).
+var procRoot = nsenter.Identity{Type: unix.S_IFDIR, Magic: unix.PROC_SUPER_MAGIC, Inode: 1}
 
 // trustedProc opens a procfs that nothing can be mounted over, for every later
 // access to /proc (CVE-2025-52881). Where the kernel does not let this user
@@ -143,11 +143,19 @@ func (c *compiler) trustedProc() {
 	c.b.Close(fs)
 }
 
+// CompileHostProc opens the host's procfs, to be trusted, and returns its
+// register.
+func CompileHostProc(b *nsenter.Builder) nsenter.Reg {
+	r := b.OpenHost("/proc", unix.O_PATH|unix.O_DIRECTORY)
+	b.Check(r, procRoot)
+	return r
+}
+
 // hostProc makes the host's procfs the trusted one.
 func (c *compiler) hostProc() {
 	c.b.OpenHost("/proc", unix.O_PATH|unix.O_DIRECTORY)
 	c.b.Into(c.r.Proc)
-	c.b.Check(c.r.Proc, nsenter.Identity{Type: unix.S_IFDIR, Magic: unix.PROC_SUPER_MAGIC, Inode: procRootInode})
+	c.b.Check(c.r.Proc, procRoot)
 }
 
 // park attaches a mount of our own where the root comes to be mounted over it,
@@ -280,17 +288,16 @@ func (c *compiler) finish() {
 // nothing but paths. No register may have it, and the usual limit is 1024.
 func (p *Plan) spare() int { return max(1000, len(p.sources)+200) }
 
-// reopen gives r that number and returns its name in the trusted procfs.
-func (c *compiler) reopen(r nsenter.Reg) string {
-	n := c.plan.spare()
-	c.b.Dup3(r, n)
-	return "self/fd/" + strconv.Itoa(n)
+// reopen gives r the number spare and returns its name in a trusted procfs.
+func reopen(b *nsenter.Builder, r nsenter.Reg, spare int) string {
+	b.Dup3(r, spare)
+	return "self/fd/" + strconv.Itoa(spare)
 }
 
 // classic calls mount(2) on what r refers to, by its name in the trusted
 // procfs.
 func (c *compiler) classic(r nsenter.Reg, source, fstype string, flags uint64, data string) *nsenter.Step {
-	name := c.reopen(r)
+	name := reopen(c.b, r, c.plan.spare())
 	c.b.Fchdir(c.r.Proc)
 	return c.b.Mount(source, name, fstype, flags, data)
 }

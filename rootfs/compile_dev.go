@@ -3,6 +3,7 @@ package rootfs
 import (
 	"golang.org/x/sys/unix"
 
+	"berth/libcontainer/fault"
 	"berth/nsenter"
 )
 
@@ -67,27 +68,39 @@ func (l *Link) compile(c *compiler) {
 // ptmxInode is the inode of ptmx in every devpts (fs/devpts/inode.c).
 const ptmxInode = 2
 
-// compile never opens what the image could have put in place of ptmx: it is
-// checked by an O_PATH descriptor first (CVE-2025-52565). /dev/console is made
-// without following a link (CVE-2026-88264).
-func (*Console) compile(c *compiler) {
-	const field = "/process/terminal"
-	c.at(field, "open", "/dev/pts/ptmx")
-	path := c.b.OpenIn(c.r.Root, "dev/pts/ptmx", unix.O_PATH|unix.O_NOFOLLOW)
-	c.b.Check(path, nsenter.Identity{
+const consoleField = "/process/terminal"
+
+// CompileTerminal makes a terminal on the devpts of the container with this
+// root, sends its master to the runtime and returns the register of its slave.
+// proc is a trusted procfs; spare a number that no register's descriptor has.
+//
+// It never opens what the image could have put in place of ptmx: that is
+// checked by an O_PATH descriptor first (CVE-2025-52565).
+func CompileTerminal(b *nsenter.Builder, root, proc nsenter.Reg, spare int) nsenter.Reg {
+	at := func(op string) {
+		b.For(nsenter.Origin{Field: consoleField, Op: op, Path: "/dev/pts/ptmx", Phase: fault.PhaseMounts})
+	}
+	at("open")
+	path := b.OpenIn(root, "dev/pts/ptmx", unix.O_PATH|unix.O_NOFOLLOW)
+	b.Check(path, nsenter.Identity{
 		Type: unix.S_IFCHR, Rdev: unix.Mkdev(5, 2), Magic: unix.DEVPTS_SUPER_MAGIC, Inode: ptmxInode,
 	})
-	ptmx := c.b.ProcOpen(c.r.Proc, c.reopen(path), unix.O_RDWR|unix.O_NOCTTY)
-	c.b.Close(path)
+	ptmx := b.ProcOpen(proc, reopen(b, path, spare), unix.O_RDWR|unix.O_NOCTTY)
+	b.Close(path)
 
-	c.at(field, "open a terminal", "/dev/pts/ptmx")
-	c.b.Append(unix.SYS_IOCTL, nsenter.FD(ptmx), nsenter.Const(unix.TIOCSPTLCK, "TIOCSPTLCK"), c.b.Bytes(make([]byte, 8), "[0]"))
-	c.r.Console = c.b.Ioctl(ptmx, unix.TIOCGPTPEER, "TIOCGPTPEER",
+	at("open a terminal")
+	b.Append(unix.SYS_IOCTL, nsenter.FD(ptmx), nsenter.Const(unix.TIOCSPTLCK, "TIOCSPTLCK"), b.Bytes(make([]byte, 8), "[0]"))
+	slave := b.Ioctl(ptmx, unix.TIOCGPTPEER, "TIOCGPTPEER",
 		nsenter.Const(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, "O_RDWR|O_NOCTTY|O_CLOEXEC"))
-	c.b.SendFD(nsenter.SyncConsole, ptmx)
-	c.b.Close(ptmx)
+	b.SendFD(nsenter.SyncConsole, ptmx)
+	b.Close(ptmx)
+	return slave
+}
 
-	c.at(field, "bind", "/dev/console")
+// compile makes /dev/console without following a link (CVE-2026-88264).
+func (*Console) compile(c *compiler) {
+	c.r.Console = CompileTerminal(c.b, c.r.Root, c.r.Proc, c.plan.spare())
+	c.at(consoleField, "bind", "/dev/console")
 	dev := c.dir("/dev")
 	c.b.Mknodat(dev, "console", unix.S_IFREG|0o600, 0).Accepts(unix.EEXIST)
 	t := c.b.OpenIn(dev, "console", unix.O_PATH|unix.O_NOFOLLOW)

@@ -10,6 +10,14 @@ import (
 
 // Probe gathers the facts about this machine and this process. It only reads.
 func Probe() Facts {
+	f := ProbeProcess()
+	f.Cgroup = probeCgroup()
+	return f
+}
+
+// ProbeProcess is Probe without the control groups, for a process that joins a
+// container.
+func ProbeProcess() Facts {
 	f := Facts{
 		Kernel:     kernelVersion(),
 		EUID:       os.Geteuid(),
@@ -18,7 +26,6 @@ func Probe() Facts {
 		LastCap:    lastCap(),
 		UserNS:     inUserNamespace(),
 		Namespaces: namespaceKinds(),
-		Cgroup:     probeCgroup(),
 		Seccomp:    unix.Access("/proc/sys/kernel/seccomp", unix.F_OK) == nil,
 	}
 	for fd := range f.Stdio {

@@ -35,6 +35,7 @@ func (p *Plan) CompileEarly(b *nsenter.Builder) {
 // handle. It comes after the hooks that may make the network interfaces of
 // which parameters are set, and after the fork: the session is init's.
 func (p *Plan) CompileSetup(b *nsenter.Builder, proc nsenter.Reg) {
+	p.finalCPUs(b)
 	origin(b, "", "setsid", "")
 	b.Setsid()
 	p.joinKeyring(b)

@@ -63,5 +63,6 @@ var hints = []struct {
 	{"sched_setattr", unix.EPERM, "the policy needs CAP_SYS_NICE, and on cgroup v1 a cpu.rt_runtime_us above 0"},
 	{"sched_setattr", unix.EINVAL, "the policy does not go with these parameters"},
 	{"sched_setattr", unix.EBUSY, "there is not enough real-time bandwidth left"},
+	{opAffinity, unix.EINVAL, "this machine, or the cpuset of the group, has none of these CPUs"},
 	{"ioprio_set", unix.EPERM, "the class needs CAP_SYS_NICE or CAP_SYS_ADMIN"},
 }

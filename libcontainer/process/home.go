@@ -9,46 +9,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passwdLimit is how much of an image's /etc/passwd is read.
-const passwdLimit = 1 << 20
+// accountsLimit is how much of an image's /etc/passwd or /etc/group is read.
+const accountsLimit = 1 << 20
 
 // Home is the home directory of uid by /etc/passwd in the root file system at
 // rootfs, "/" where that has none. Links in the image stay inside it.
 func Home(rootfs string, uid uint32) string {
-	f, err := openPasswd(rootfs)
+	passwd, err := readAccounts(rootfs, "etc/passwd")
 	if err != nil {
 		return "/"
 	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, passwdLimit))
-	if err != nil {
-		return "/"
-	}
-	return homeOf(string(content), uid)
+	return homeOf(passwd, uid)
 }
 
-// openPasswd does not block on a FIFO that an image has in the file's place,
-// and reads nothing but a regular file.
-func openPasswd(rootfs string) (*os.File, error) {
+// readAccounts reads a file of the image. It does not block on a FIFO in the
+// file's place, and reads nothing but a regular file.
+func readAccounts(rootfs, name string) (string, error) {
 	root, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	defer unix.Close(root)
-	fd, err := unix.Openat2(root, "etc/passwd", &unix.OpenHow{
+	fd, err := unix.Openat2(root, name, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	f := os.NewFile(uintptr(fd), "etc/passwd")
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		f.Close()
-		return nil, os.ErrInvalid
+		return "", os.ErrInvalid
 	}
-	return f, nil
+	content, err := io.ReadAll(io.LimitReader(f, accountsLimit))
+	return string(content), err
 }
 
 // homeOf finds the sixth field of the first line whose third is uid

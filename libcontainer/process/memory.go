@@ -33,7 +33,7 @@ func planMemoryPolicy(c *specs.LinuxMemoryPolicy) *memoryPolicy {
 	if c == nil {
 		return nil
 	}
-	out := &memoryPolicy{mode: valueOf(memoryModes(), string(c.Mode)), name: string(c.Mode), mask: parseNodes(c.Nodes)}
+	out := &memoryPolicy{mode: valueOf(memoryModes(), string(c.Mode)), name: string(c.Mode), mask: parseList(c.Nodes, maxNode)}
 	for _, f := range c.Flags {
 		out.mode |= valueOf(memoryFlags(), string(f))
 		out.name += "|" + string(f)
@@ -44,8 +44,8 @@ func planMemoryPolicy(c *specs.LinuxMemoryPolicy) *memoryPolicy {
 
 const maxNode = 1023 // the kernel has at most 1024 (CONFIG_NODES_SHIFT)
 
-// parseNodes reads "0-3,7" into a bit mask.
-func parseNodes(list string) (mask []uint64) {
+// parseList reads "0-3,7" into a bit mask; numbers above most are left out.
+func parseList(list string, most uint64) (mask []uint64) {
 	for part := range strings.SplitSeq(list, ",") {
 		first, last, isRange := strings.Cut(strings.TrimSpace(part), "-")
 		if !isRange {
@@ -56,7 +56,7 @@ func parseNodes(list string) (mask []uint64) {
 		if err1 != nil || err2 != nil {
 			continue
 		}
-		for n := from; n <= min(to, maxNode); n++ {
+		for n := from; n <= min(to, most); n++ {
 			for uint64(len(mask)) <= n/64 {
 				mask = append(mask, 0)
 			}

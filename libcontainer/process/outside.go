@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,12 @@ func (p *Plan) Outside(pid int) error {
 		}
 	}
 	return nil
+}
+
+// NeedsOutside tells whether Outside does anything.
+func (p *Plan) NeedsOutside() bool {
+	return p.oomScore != nil && !p.early || p.scheduler != nil ||
+		slices.ContainsFunc(p.rlimits, func(r rlimit) bool { return r.by == byRuntime })
 }
 
 func (p *Plan) setRlimits(pid int) error {

@@ -554,7 +554,7 @@ func TestParseNodes(t *testing.T) {
 		{"64", []uint64{0, 1}}, {"62-65", []uint64{3 << 62, 3}}, {"3-1", nil}, {"x", nil}, {"1-", nil}, {"-1", nil},
 	}
 	for _, tt := range tests {
-		got := parseNodes(tt.list)
+		got := parseList(tt.list, maxNode)
 		if len(got) != len(tt.want) {
 			t.Errorf("%q: %x, want %x", tt.list, got, tt.want)
 			continue
@@ -565,7 +565,7 @@ func TestParseNodes(t *testing.T) {
 			}
 		}
 	}
-	if got := len(parseNodes("0-65535")); got != 16 {
+	if got := len(parseList("0-65535", maxNode)); got != 16 {
 		t.Errorf("a huge list has %d words", got)
 	}
 }

@@ -31,6 +31,7 @@ type Options struct {
 	UserNS       bool     // the process runs in another user namespace than the runtime
 	NoSetgroups  bool     // setgroups(2) is denied there (user_namespaces(7))
 	NoNewKeyring bool     // keep the runtime's session keyring
+	Joins        bool     // the process joins a container that runs
 	Preserve     int      // how many descriptors from 3 on the process keeps
 	ExtraEnv     []string // added to process.env, winning over it: LISTEN_PID=1, NOTIFY_SOCKET, HOME
 }
@@ -61,6 +62,7 @@ type Plan struct {
 	personality *personality
 	memory      *memoryPolicy
 
+	affinity  affinity
 	rlimits   []rlimit
 	oomScore  *int
 	scheduler *unix.SchedAttr
@@ -116,6 +118,9 @@ func (m *planner) process(p *Plan, c *specs.Process) {
 	p.setgroups = m.groups(c.User)
 	p.caps = m.capabilities(c.Capabilities)
 	p.noNewPrivs = c.NoNewPrivileges
+	if m.opt.Joins {
+		p.affinity = planAffinity(c.ExecCPUAffinity)
+	}
 	p.rlimits = planRlimits(m.facts, c.Rlimits)
 	p.oomScore = c.OOMScoreAdj
 	p.scheduler, p.schedText = planScheduler(c.Scheduler)
@@ -190,6 +195,9 @@ func (m *planner) warn(at fault.Pointer, path, msg string) {
 		Op: "check", Path: path, Field: at, Msg: msg, Phase: fault.PhaseConfig,
 	})
 }
+
+// Terminal tells whether the process has a terminal.
+func (p *Plan) Terminal() bool { return p.terminal }
 
 // Seccomp is the profile that Filter must be compiled from, or nil.
 func (p *Plan) Seccomp() *specs.LinuxSeccomp { return p.seccomp }

@@ -21,6 +21,8 @@ func (p *Plan) Lines() []string {
 	for _, s := range p.sysctls {
 		add(true, "sysctl %s=%s", s.key, s.value)
 	}
+	add(p.HasInitialCPUs(), "CPUs %s before it joins the groups", p.affinity.initial.text)
+	add(len(p.affinity.final.mask) > 0, "CPUs %s", p.affinity.final.text)
 	out = append(out, p.outsideLines()...)
 	add(p.terminal, "terminal%s", p.sizeText())
 	for fd, s := range p.stdio {

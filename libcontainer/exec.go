@@ -1,0 +1,361 @@
+package libcontainer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/cgroups"
+	"berth/libcontainer/bundle"
+	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
+	"berth/libcontainer/process"
+	"berth/libcontainer/process/seccomp"
+	"berth/nsenter"
+	"berth/rootfs"
+)
+
+// ExecOptions is what exec is asked for.
+type ExecOptions struct {
+	ProcessOptions
+	Command
+	File string // with the process as JSON, instead of Command; "" is none
+	// Cgroups are groups below the container's own; see cgroups.State.Below.
+	Cgroups []string
+	// IgnorePaused lets the process wait in a frozen group.
+	IgnorePaused bool
+}
+
+// Exec makes one more process in a container, up to, but not including, execve:
+// it waits for Process.Execute. Whatever fails, nothing of it stays. The
+// container need not be locked.
+func (c *Container) Exec(opt ExecOptions) (_ *Process, err error) {
+	if err := c.canExec(opt.IgnorePaused); err != nil {
+		return nil, err
+	}
+	target, err := c.openInit()
+	if err != nil {
+		return nil, err
+	}
+	defer target.Close()
+	spec, err := c.execSpec(opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := opt.checkTerminal(spec.Process.Terminal); err != nil {
+		return nil, err
+	}
+	facts := host.ProbeProcess()
+	plan, err := c.planExec(spec, facts, len(opt.Preserved))
+	if err != nil {
+		return nil, err
+	}
+	for _, note := range plan.notes {
+		(&Container{Warn: opt.Warn}).warn(note)
+	}
+	if err := plan.compileSeccomp(filepath.Join(filepath.Dir(c.dir), seccompCache)); err != nil {
+		return nil, err
+	}
+	group, err := c.record.Cgroup.Below(opt.Cgroups)
+	if err != nil {
+		return nil, err
+	}
+	e := &execution{Container: c, launch: launch{options: opt.ProcessOptions, explain: plan.explain}, plan: plan, facts: facts, target: target}
+	defer func() {
+		if err != nil {
+			e.kill()
+		}
+	}()
+	if err := e.birth(group, len(opt.Cgroups) > 0); err != nil {
+		return nil, err
+	}
+	if err := e.converse(e.answer, nil); err != nil {
+		return nil, err
+	}
+	e.process.explain = plan.explain
+	return &e.process, nil
+}
+
+// Execute lets a process from Exec execute its program, and waits until it
+// has.
+func (p *Process) Execute() error {
+	err := p.release()
+	if err != nil {
+		p.end()
+	}
+	return err
+}
+
+// canExec refuses the states in which nothing can join the container.
+func (c *Container) canExec(ignorePaused bool) error {
+	e := &fault.Error{Op: "exec", Path: c.ID, Phase: fault.PhaseExec, Code: "not-running"}
+	switch c.status() {
+	case specs.StateStopped:
+		e.Msg = "cannot exec in a stopped container"
+	case specs.StateCreating:
+		e.Msg = "cannot exec in a container that has not been created yet"
+	case StatusPaused:
+		if ignorePaused {
+			return nil
+		}
+		e.Msg, e.Code = "cannot exec in a paused container (use --ignore-paused to override)", "paused"
+		e.Hint = "the process would wait until the container is resumed"
+	default:
+		return nil
+	}
+	return e
+}
+
+// openInit is a pidfd of the container's init: whatever becomes of its number,
+// it is never another process.
+func (c *Container) openInit() (*os.File, error) {
+	fd, err := unix.PidfdOpen(c.record.PID, 0)
+	if err != nil {
+		return nil, errNotRunning(c.ID)
+	}
+	if !alive(c.record.PID, c.record.StartTime) {
+		unix.Close(fd)
+		return nil, errNotRunning(c.ID)
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
+}
+
+// execSpec is the container's configuration as far as it holds for a process
+// that joins it, with that process.
+func (c *Container) execSpec(opt ExecOptions) (*specs.Spec, error) {
+	whole, err := c.spec()
+	if err != nil {
+		return nil, err
+	}
+	spec := &specs.Spec{Version: whole.Version, Process: &specs.Process{Cwd: "/"}}
+	if whole.Process != nil {
+		*spec.Process = *whole.Process
+	}
+	if l := whole.Linux; l != nil {
+		spec.Linux = &specs.Linux{
+			UIDMappings: l.UIDMappings, GIDMappings: l.GIDMappings, Namespaces: l.Namespaces,
+			Seccomp: l.Seccomp, Personality: l.Personality, MemoryPolicy: l.MemoryPolicy,
+		}
+	}
+	root := fmt.Sprintf("/proc/%d/root", c.record.PID)
+	if opt.File != "" {
+		spec.Process, err = processFrom(opt.File, spec.Process)
+	} else {
+		err = opt.Command.change(spec.Process, root)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(spec.Process.Args) == 0 {
+		return nil, errNoArgs
+	}
+	spec.Process.Env = append(slices.Clip(spec.Process.Env), homeVariable(spec.Process, root)...)
+	return spec, bundle.CheckProcess(spec).Err()
+}
+
+// execPlan is what a process that joins a container needs, decided.
+type execPlan struct {
+	process *process.Plan
+	notes   []*fault.Error
+	pidfd   int  // the namespaces of init that it joins, CLONE_NEW* flags
+	user    bool // one of them is a user namespace
+	chroot  bool // the container has no mount namespace: its root is init's
+	proc    bool // it needs a trusted procfs
+	forks   bool
+}
+
+// planExec decides; it reads and touches nothing.
+func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (*execPlan, error) {
+	namespaces, _ := planNamespaces(spec, facts)
+	p := &execPlan{
+		user: c.hasOwn("user"), forks: c.hasOwn("pid"), chroot: !c.hasOwn("mnt"), proc: spec.Process.Terminal,
+	}
+	for _, k := range kinds {
+		if c.hasOwn(k.proc) {
+			p.pidfd |= k.flag
+		}
+	}
+	var complaints fault.List
+	p.process, p.notes, complaints = process.NewPlan(spec, facts, process.Options{
+		ID: c.ID, UserNS: p.user, NoSetgroups: namespaces.DenySetgroups, NoNewKeyring: c.record.NoKeyring,
+		Preserve: preserve, Joins: true,
+	})
+	return p, complaints.Err()
+}
+
+func (p *execPlan) compileSeccomp(cache string) error {
+	if p.process.Seccomp() == nil {
+		return nil
+	}
+	filter, complaints := seccomp.Cache{Dir: cache}.Compile(p.process.Seccomp())
+	p.process.Filter = &filter
+	return complaints.Err()
+}
+
+func (p *execPlan) explain(err error) error {
+	var e *fault.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	return p.process.Explain(e)
+}
+
+// spareFD is a number that no register's descriptor has.
+const spareFD = 1000
+
+// compile is the program. It receives a pidfd of init, and its root where that
+// is not the one of the mount namespace.
+func (p *execPlan) compile() (*nsenter.Program, error) {
+	const init, initRoot = nsenter.Reg(1), nsenter.Reg(2)
+	received := 1
+	if p.chroot {
+		received = 2
+	}
+	b := nsenter.NewBuilder(received)
+	at := func(op string) { b.For(nsenter.Origin{Op: op, Phase: fault.PhaseNamespaces}) }
+	p.process.CompileEarly(b)
+	var proc nsenter.Reg
+	if p.proc {
+		// The host's own, while nothing of the container's is in the way.
+		at("open a procfs")
+		proc = rootfs.CompileHostProc(b)
+	}
+	if p.pidfd != 0 {
+		at(opJoin)
+		b.Setns(init, p.pidfd)
+	}
+	b.Close(init)
+	if p.user {
+		becomeRoot(b)
+	}
+	if p.forks {
+		at("fork")
+		b.Fork()
+	}
+	at("open the container's root")
+	root := initRoot
+	if p.chroot {
+		b.Fchdir(root)
+		b.ChrootHere()
+	} else {
+		root = b.OpenHost("/", unix.O_PATH|unix.O_DIRECTORY)
+	}
+	b.RootOpen()
+	var console nsenter.Reg
+	if p.process.Terminal() {
+		console = rootfs.CompileTerminal(b, root, proc, spareFD)
+	}
+	p.process.CompileSetup(b, proc)
+	if p.process.NeedsOutside() || p.user {
+		b.For(nsenter.Origin{Op: "limit", Phase: fault.PhaseProcess})
+		b.Sync(nsenter.SyncLimits)
+	}
+	program := p.process.CompileFinish(b, root, console)
+	b.For(nsenter.Origin{Op: "hand over", Phase: fault.PhaseProcess})
+	b.Sync(nsenter.SyncReady)
+	p.process.CompileExec(b, program)
+	return b.Program()
+}
+
+const opJoin = "join the container's namespaces"
+
+// execution is one process while it is being made to join a container.
+type execution struct {
+	*Container
+	launch
+	plan   *execPlan
+	facts  host.Facts
+	target *os.File // pidfd of init
+}
+
+// birth starts the child in the group, and hands it the program. chosen says
+// that the command line named the group.
+func (e *execution) birth(group cgroups.State, chosen bool) error {
+	born := group.Unified() && !e.plan.process.HasInitialCPUs()
+	err := e.start(group, born)
+	if errors.Is(err, unix.EBUSY) && !chosen {
+		err = e.start(group.Where(e.record.PID), born)
+	}
+	if err != nil {
+		return e.explainStart(err)
+	}
+	program, err := e.plan.compile()
+	if err != nil {
+		return err
+	}
+	files := []*os.File{e.target}
+	if e.plan.chroot {
+		root, err := os.OpenFile("/proc/"+strconv.Itoa(e.record.PID)+"/root", unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return errNotRunning(e.ID)
+		}
+		defer root.Close()
+		files = append(files, root)
+	}
+	// A pid that was used again while its root was opened is noticed here.
+	if awaitEnd(e.target, 0) {
+		return errNotRunning(e.ID)
+	}
+	return e.child.Send(program, files)
+}
+
+// start has the preamble in the group before it gets its program.
+func (e *execution) start(group cgroups.State, born bool) (err error) {
+	var config nsenter.Config
+	if born {
+		if config.Cgroup, err = cgroups.Open(group).FD(); err != nil {
+			return err
+		}
+		defer config.Cgroup.Close()
+	}
+	if e.child == nil {
+		if err := e.bear(config, e.facts.Privileged(), e.options.Reap && e.plan.forks); err != nil {
+			return err
+		}
+	}
+	if born {
+		return nil
+	}
+	if err := e.plan.process.SetInitialCPUs(e.child.PID); err != nil {
+		return err
+	}
+	return cgroups.Open(group).Add(e.child.PID)
+}
+
+// explainStart says why the container's group is not to be joined.
+func (e *execution) explainStart(err error) error {
+	if errors.Is(err, unix.ENOENT) && awaitEnd(e.target, 0) {
+		return errNotRunning(e.ID)
+	}
+	return err
+}
+
+func (e *execution) answer(id nsenter.SyncID) error {
+	if err := e.adopted(); err != nil {
+		return err
+	}
+	if id == nsenter.SyncLimits {
+		if err := e.plan.process.Outside(e.process.PID); err != nil {
+			return err
+		}
+		return e.child.Go(id)
+	}
+	return e.ready()
+}
+
+// ready tells who asked for it that the process is there.
+func (e *execution) ready() error {
+	if err := e.handOver("setns"); err != nil {
+		return err
+	}
+	if awaitEnd(e.target, 0) {
+		return errNotRunning(e.ID) // nobody would end it with the container
+	}
+	return e.writePidFile()
+}
