@@ -48,6 +48,7 @@ type details struct {
 	Op    string        `json:"op,omitempty"`
 	Path  string        `json:"path,omitempty"`
 	Field fault.Pointer `json:"field,omitempty"`
+	Doc   string        `json:"document,omitempty"` // what field points into; config.json where it is missing
 	Errno string        `json:"errno,omitempty"`
 	Hint  string        `json:"hint,omitempty"`
 	Phase fault.Phase   `json:"phase,omitempty"`
@@ -55,7 +56,7 @@ type details struct {
 }
 
 func detailsOf(e *fault.Error) details {
-	d := details{Op: e.Op, Path: e.Path, Field: e.Field, Hint: e.Hint, Phase: e.Phase, Code: e.Code}
+	d := details{Op: e.Op, Path: e.Path, Field: e.Field, Doc: e.Doc, Hint: e.Hint, Phase: e.Phase, Code: e.Code}
 	if e.Errno != 0 {
 		d.Errno = unix.ErrnoName(e.Errno)
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -35,7 +36,33 @@ type ExecOptions struct {
 // Exec makes one more process in a container, up to, but not including, execve:
 // it waits for Process.Execute. Whatever fails, nothing of it stays. The
 // container need not be locked.
-func (c *Container) Exec(opt ExecOptions) (_ *Process, err error) {
+func (c *Container) Exec(opt ExecOptions) (*Process, error) {
+	p, err := c.exec(opt)
+	if err != nil {
+		return nil, opt.told(err)
+	}
+	explain := p.explain
+	p.explain = func(err error) error { return opt.told(explain(err)) }
+	return p, nil
+}
+
+// told makes errors point to where their entries are: in opt.File, on the
+// command line, or in the container's config.json.
+func (opt ExecOptions) told(err error) error {
+	fault.Each(err, func(e *fault.Error) {
+		entry, ok := strings.CutPrefix(string(e.Field), "/process")
+		switch {
+		case !ok:
+		case opt.File != "":
+			e.Doc, e.Field = filepath.Base(opt.File), fault.Pointer(entry)
+		case strings.HasPrefix(entry, "/args"):
+			e.Field = ""
+		}
+	})
+	return err
+}
+
+func (c *Container) exec(opt ExecOptions) (_ *Process, err error) {
 	if err := c.canExec(opt.IgnorePaused); err != nil {
 		return nil, err
 	}

@@ -134,5 +134,6 @@ var callNames = []struct {
 	{unix.SYS_SETGROUPS, "setgroups"}, {unix.SYS_SETRESUID, "setresuid"}, {unix.SYS_SETRESGID, "setresgid"},
 	{unix.SYS_CAPSET, "capset"}, {unix.SYS_SECCOMP, "seccomp"}, {unix.SYS_PERSONALITY, "personality"},
 	{unix.SYS_CLOSE_RANGE, "close_range"}, {unix.SYS_SET_MEMPOLICY, "set_mempolicy"},
-	{unix.SYS_SOCKET, "socket"}, {unix.SYS_MADVISE, "madvise"}, {unix.SYS_PRLIMIT64, "prlimit64"}, {unix.SYS_IOPRIO_SET, "ioprio_set"}, {unix.SYS_GETPID, "getpid"}, {unix.SYS_KILL, "kill"}, {unix.SYS_SENDTO, "sendto"},
+	{unix.SYS_SOCKET, "socket"}, {unix.SYS_MADVISE, "madvise"}, {unix.SYS_PRLIMIT64, "prlimit64"}, {unix.SYS_IOPRIO_SET, "ioprio_set"}, {unix.SYS_SCHED_SETAFFINITY, "sched_setaffinity"},
+	{unix.SYS_GETPID, "getpid"}, {unix.SYS_KILL, "kill"}, {unix.SYS_SENDTO, "sendto"},
 }

@@ -20,7 +20,8 @@ import (
 // another.
 //
 //	rt ARGS…               the runtime, with --root $WORK/state and the cgroup file systems of $VIEW. create and
-//	                       run --detach give the container /dev/null, $WORK/ID.out and $WORK/ID.err for its stdio
+//	                       run --detach give the container /dev/null, $WORK/ID.out and $WORK/ID.err for its stdio;
+//	                       exec --detach gives the process $WORK/exec.out and $WORK/exec.err
 //	status N COMMAND…      succeeds where the command ends with status N
 //	pty FILE COMMAND…      runs the command on a terminal and does with it what the file says (see runPTY)
 //	console SOCKET [FILE]  takes what --console-socket sends, and talks to the terminal as pty does
@@ -76,11 +77,14 @@ func runRuntime(args []string) error {
 // detaches tells whether the container outlives the command, so that it must not hold the script's pipes.
 func detaches(args []string) bool {
 	return slices.Contains(args, "create") ||
-		slices.Contains(args, "run") && (slices.Contains(args, "-d") || slices.Contains(args, "--detach"))
+		(slices.Contains(args, "run") || slices.Contains(args, "exec")) && (slices.Contains(args, "-d") || slices.Contains(args, "--detach"))
 }
 
 func runDetached(path string, args []string) error {
 	base := os.Getenv("WORK") + "/" + args[len(args)-1]
+	if slices.Contains(args, "exec") {
+		base = os.Getenv("WORK") + "/exec"
+	}
 	stdout, err := os.Create(base + ".out")
 	if err != nil {
 		return err

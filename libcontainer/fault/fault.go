@@ -3,6 +3,7 @@
 package fault
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"slices"
@@ -40,6 +41,7 @@ type Error struct {
 	Op    string        // what was tried: "mount", "setns", "write", "parse"
 	Path  string        // as the user knows it, never /proc/self/fd/13
 	Field Pointer       // the config.json entry that asked for it: "/mounts/3/options/1"
+	Doc   string        // the document that Field points into, where it is not config.json
 	Errno syscall.Errno // 0 where no system call failed
 	Msg   string        // the cause where there is no errno, or more about it
 	Hint  string        // what to try, where it is known
@@ -48,7 +50,8 @@ type Error struct {
 	Err   error  // a wrapped cause that is not an errno
 }
 
-// Error renders "OP PATH: CAUSE (config.json POINTER); HINT".
+// Error renders "OP PATH: CAUSE (config.json POINTER); HINT", with Doc in the
+// place of config.json where it is set.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
@@ -65,7 +68,7 @@ func (e *Error) Error() string {
 		b.WriteString(cause)
 	}
 	if e.Field != "" {
-		b.WriteString(" (config.json " + printable(string(e.Field)) + ")")
+		b.WriteString(" (" + printable(cmp.Or(e.Doc, "config.json")) + " " + printable(string(e.Field)) + ")")
 	}
 	if e.Hint != "" {
 		b.WriteString("; " + e.Hint)
@@ -141,6 +144,19 @@ func (l List) Err() error {
 		return l[0]
 	}
 	return l
+}
+
+// Each calls do for every *Error in err.
+func Each(err error, do func(*Error)) {
+	switch e := err.(type) {
+	case nil:
+	case *Error:
+		do(e)
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			Each(one, do)
+		}
+	}
 }
 
 // From turns err into an *Error about op on path. An err that is an *Error

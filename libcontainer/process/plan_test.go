@@ -631,9 +631,9 @@ func TestExplain(t *testing.T) {
 func TestHintsAreReachable(t *testing.T) {
 	ops := map[string]bool{"prlimit": true, "oom_score_adj": true, "sched_setattr": true, opFind: true, opExec: true}
 	p := planOf(t, config(t, `{"hostname": "h", "domainname": "d",
-		"process": {"terminal": true, "noNewPrivileges": true, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 1}, "user": {"uid": 1, "gid": 1}},
+		"process": {"terminal": true, "noNewPrivileges": true, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 1}, "user": {"uid": 1, "gid": 1}, "execCPUAffinity": {"final": "0"}},
 		"linux": {"sysctl": {"a.b": "1"}, "memoryPolicy": {"mode": "MPOL_LOCAL", "nodes": ""}, "seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}`),
-		machine(), Options{})
+		machine(), Options{Joins: true})
 	p.Filter = &seccomp.Filter{BPF: make([]byte, 8)}
 	b := nsenter.NewBuilder(3)
 	p.CompileEarly(b)

@@ -12,12 +12,15 @@ import (
 // It goes by the names that only this run uses and does not rely on the contender.
 func (b *bench) sweep(d contender) {
 	c := b.container(d, "plain")
-	for _, pid := range groupPids(b.view, c.id) {
-		_ = unix.Kill(pid, unix.SIGKILL)
+	for _, id := range []string{c.id, b.container(d, "joined").id} {
+		for _, pid := range groupPids(b.view, id) {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+		for _, dir := range b.view.groupDirs(id) {
+			removeGroup(dir)
+		}
 	}
-	for _, dir := range b.view.groupDirs(c.id) {
-		removeGroup(dir)
-	}
+	delete(b.joined, d.name)
 	reapLeftovers()
 	_ = os.RemoveAll(c.root)
 	_ = os.Remove(c.pidFile)

@@ -24,7 +24,7 @@ type container struct {
 	view    view
 }
 
-// command is the command line for verb: run, create, start or delete.
+// command is the command line for verb: run, create, start, exec or delete.
 func (d contender) command(verb string, c container) []string { return d.argv(d.bin, verb, c) }
 
 // ociArgv speaks the command line that runc has and others follow.
@@ -36,7 +36,11 @@ func ociArgv(bin, verb string, c container) []string {
 	case "create":
 		argv = append(argv, "--bundle", c.bundle, "--pid-file", c.pidFile)
 	}
-	return append(argv, c.id)
+	argv = append(argv, c.id)
+	if verb == "exec" {
+		argv = append(argv, c.args...)
+	}
+	return argv
 }
 
 // floorArgv speaks the floor's; see floor.c.

@@ -172,7 +172,8 @@ func newBench(ctx context.Context, o options) (*bench, []string, error) {
 	b := &bench{
 		invoker: &invoker{null: null}, ctx: ctx, view: v, dir: filepath.Join(o.dir, v.name), pause: o.pause,
 		rootfs: filepath.Join(o.dir, "rootfs"), profile: profile, arch: runtime.GOARCH,
-		prefix: fmt.Sprintf("berth-bench-%d-", os.Getpid()), contenders: contenders, results: map[string]map[string]*series{},
+		prefix: fmt.Sprintf("berth-bench-%d-", os.Getpid()), contenders: contenders,
+		joined: map[string]bool{}, results: map[string]map[string]*series{},
 	}
 	return b, notes, b.prepareAll()
 }

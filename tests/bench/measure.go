@@ -18,6 +18,7 @@ import (
 const (
 	runTrue    = "run /bin/true"
 	runSeccomp = "run /bin/true with the manager's seccomp profile"
+	execTrue   = "exec /bin/true"
 	lifecycle  = "create + start + end of the process + delete"
 	createOnly = "  of that, create"
 	startOnly  = "  of that, start"
@@ -54,6 +55,7 @@ type bench struct {
 	prefix     string // of container IDs and cgroup names
 	pause      time.Duration
 	contenders []contender
+	joined     map[string]bool               // contenders whose container for exec runs
 	results    map[string]map[string]*series // by what is measured and by contender
 }
 
@@ -79,15 +81,20 @@ func (b *bench) container(d contender, kind string) container {
 		pidFile: root + ".pid",
 		view:    b.view,
 	}
-	if kind == "sleep" {
+	switch kind {
+	case "sleep":
 		c.args = []string{"/bin/sleep", "1000"}
+	case "joined":
+		c.args = []string{"/bin/sleep", "100000"}
+		c.id += "-joined"
 	}
 	return c
 }
 
-// prepare makes the contender's state directory and its bundles: plain, sleep and seccomp.
+// prepare makes the contender's state directory and its bundles: plain, sleep, seccomp and joined,
+// which is the one of exec.
 func (b *bench) prepare(d contender) error {
-	for _, kind := range []string{"plain", "sleep", "seccomp"} {
+	for _, kind := range []string{"plain", "sleep", "seccomp", "joined"} {
 		c := b.container(d, kind)
 		config := defaultConfig(b.view, c.rootfs, "/"+c.id, c.args...)
 		if kind == "seccomp" && b.profile != nil {
@@ -109,6 +116,26 @@ func (b *bench) prepare(d contender) error {
 func (b *bench) measureRun(what, kind string, d contender) error {
 	s, err := b.invoke(d.command("run", b.container(d, kind)))
 	b.series(what, d).add(s, err)
+	return err
+}
+
+// measureExec takes the time of one foreground process in a container that is there for all of them.
+func (b *bench) measureExec(d contender) error {
+	if d.name == "floor" { // makes containers and does not join any
+		return nil
+	}
+	c := b.container(d, "joined")
+	if !b.joined[d.name] {
+		for _, verb := range []string{"create", "start"} {
+			if _, err := b.invoke(d.command(verb, c)); err != nil {
+				return fmt.Errorf("%s: %w", verb, err)
+			}
+		}
+		b.joined[d.name] = true
+	}
+	c.args = []string{"/bin/true"}
+	s, err := b.invoke(d.command("exec", c))
+	b.series(execTrue, d).add(s, err)
 	return err
 }
 
@@ -175,7 +202,7 @@ func (b *bench) measurements() []measurement {
 			return b.measureRun(runSeccomp, "seccomp", d)
 		}})
 	}
-	return append(list, measurement{lifecycle, b.measureLifecycle})
+	return append(list, measurement{execTrue, b.measureExec}, measurement{lifecycle, b.measureLifecycle})
 }
 
 // measureAll tries everything once, then makes n rounds in which the contenders take turns, each round in another order,

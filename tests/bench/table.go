@@ -50,7 +50,7 @@ func ratio[T ~int64](a, b T) string {
 // printTimes prints one block per thing measured, one line per contender.
 func (b *bench) printTimes(out io.Writer) {
 	fmt.Fprintf(out, "%-8s %11s %11s %8s %8s %11s\n", "", "minimum", "median", "/crun", "/floor", "cpu")
-	for _, what := range []string{runTrue, runSeccomp, lifecycle, createOnly, startOnly, deleteOnly} {
+	for _, what := range []string{runTrue, runSeccomp, execTrue, lifecycle, createOnly, startOnly, deleteOnly} {
 		if b.results[what] == nil {
 			continue
 		}
