@@ -76,7 +76,7 @@ func withCaps(have *specs.LinuxCapabilities, names []string) *specs.LinuxCapabil
 }
 
 // processFrom reads the process of exec --process. Where it says nothing of
-// capabilities, limits, labels or scheduling, it has the container's own, as
+// capabilities, labels or scheduling, it has the container's own, as
 // with runc.
 func processFrom(path string, own *specs.Process) (*specs.Process, error) {
 	p, err := bundle.LoadProcess(path)
@@ -93,9 +93,6 @@ func processFrom(path string, own *specs.Process) (*specs.Process, error) {
 	}
 	if p.SelinuxLabel == "" {
 		p.SelinuxLabel = own.SelinuxLabel
-	}
-	if len(p.Rlimits) == 0 {
-		p.Rlimits = own.Rlimits
 	}
 	return p, nil
 }

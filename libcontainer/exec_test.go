@@ -215,7 +215,7 @@ func TestProcessFrom(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &specs.Process{Cwd: "/", Args: []string{"x"}, User: specs.User{UID: 5, GID: 6}, Capabilities: own.Capabilities,
-		Rlimits: own.Rlimits, Scheduler: own.Scheduler, ApparmorProfile: "own-profile", SelinuxLabel: "own-label"}
+		Scheduler: own.Scheduler, ApparmorProfile: "own-profile", SelinuxLabel: "own-label"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}

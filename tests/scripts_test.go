@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -165,7 +166,11 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
+// copyTo copies a program. A child that is forked meanwhile would hold the copy open for writing until it executes
+// something, and whoever executes the copy would get ETXTBSY (https://go.dev/issue/22315).
 func copyTo(from, to string) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	in, err := os.Open(from)
 	if err != nil {
 		return err
