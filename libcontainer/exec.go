@@ -261,10 +261,6 @@ func (p *execPlan) compile() (*nsenter.Program, error) {
 	if p.user {
 		becomeRoot(b)
 	}
-	if p.forks {
-		at("fork")
-		b.Fork()
-	}
 	at("open the container's root")
 	root := initRoot
 	if p.chroot {
@@ -277,8 +273,15 @@ func (p *execPlan) compile() (*nsenter.Program, error) {
 	var console nsenter.Reg
 	if p.process.Terminal() {
 		console = rootfs.CompileTerminal(b, root, proc, spareFD)
+		b.Close(proc)
 	}
-	p.process.CompileSetup(b, proc)
+	if p.forks {
+		// From here on the container sees the process, which has nothing of the
+		// host's any more but its end of the conversation.
+		at("fork")
+		b.Fork()
+	}
+	p.process.CompileSetup(b, 0)
 	if p.process.NeedsOutside() || p.user {
 		b.For(nsenter.Origin{Op: "limit", Phase: fault.PhaseProcess})
 		b.Sync(nsenter.SyncLimits)

@@ -83,8 +83,8 @@ func index(lines []string, text string) int {
 	return slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, text) })
 }
 
-// All namespaces are joined at once, before the fork that enters the pid
-// namespace and before the root is opened.
+// All namespaces are joined at once, and the root is open before the fork that
+// enters the pid namespace.
 func TestExecJoinsAtOnce(t *testing.T) {
 	lines := execLines(t, []string{"pid", "net", "mnt"}, nil)
 	if n := strings.Count(strings.Join(lines, "\n"), "setns("); n != 1 {
@@ -95,7 +95,7 @@ func TestExecJoinsAtOnce(t *testing.T) {
 			t.Errorf("no %s in %s", flag, lines[index(lines, "setns(")])
 		}
 	}
-	if join, fork, root := index(lines, "setns("), index(lines, "FORK"), index(lines, `openat(AT_FDCWD, "/"`); join >= fork || fork >= root {
+	if join, fork, root := index(lines, "setns("), index(lines, "FORK"), index(lines, `openat(AT_FDCWD, "/"`); join >= root || root >= fork {
 		t.Errorf("setns %d, fork %d, open %d", join, fork, root)
 	}
 	if index(lines, `"/proc"`) >= 0 {
@@ -107,8 +107,13 @@ func TestExecJoinsAtOnce(t *testing.T) {
 // can be in its place.
 func TestExecTerminal(t *testing.T) {
 	lines := execLines(t, []string{"pid", "mnt"}, func(s *specs.Spec) { s.Process.Terminal = true })
-	if proc, join := index(lines, `"/proc"`), index(lines, "setns("); proc < 0 || proc >= join {
+	proc, join, fork := index(lines, `"/proc"`), index(lines, "setns("), index(lines, "FORK")
+	if proc < 0 || proc >= join {
 		t.Errorf("proc %d, setns %d", proc, join)
+	}
+	register, _, _ := strings.Cut(strings.TrimLeft(lines[proc], " 0123456789"), " ")
+	if end := index(lines, "close("+register+")"); end < 0 || end >= fork {
+		t.Errorf("%s is still open in the container: close %d, fork %d", register, end, fork)
 	}
 }
 

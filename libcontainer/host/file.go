@@ -17,8 +17,16 @@ func ReadFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	buf := make([]byte, 0, 8192)
-	for {
+	return ReadAll(fd, maxFile)
+}
+
+// maxFile is more than any file of the kernel or of the runtime's own has.
+const maxFile = 1 << 30
+
+// ReadAll reads what fd has, at most limit bytes of it.
+func ReadAll(fd, limit int) ([]byte, error) {
+	buf := make([]byte, 0, min(limit, 8192))
+	for len(buf) < limit {
 		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
 		switch {
 		case err == unix.EINTR:
@@ -30,7 +38,8 @@ func ReadFile(path string) ([]byte, error) {
 		}
 		buf = buf[:len(buf)+n]
 		if len(buf) == cap(buf) {
-			buf = slices.Grow(buf, cap(buf))
+			buf = slices.Grow(buf, min(cap(buf), limit-len(buf)))
 		}
 	}
+	return buf[:limit], nil
 }

@@ -1,12 +1,13 @@
 package process
 
 import (
-	"io"
 	"os"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/host"
 )
 
 // accountsLimit is how much of an image's /etc/passwd or /etc/group is read.
@@ -37,13 +38,12 @@ func readAccounts(rootfs, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
+	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return "", os.ErrInvalid
 	}
-	content, err := io.ReadAll(io.LimitReader(f, accountsLimit))
+	content, err := host.ReadAll(fd, accountsLimit)
 	return string(content), err
 }
 
