@@ -40,7 +40,7 @@ lint: ## gofmt, go vet, staticcheck
 	go vet -tags '$(TAGS)' ./...
 	$(STATICCHECK) -tags '$(TAGS)' ./...
 
-C_FILES := nsenter/nsenter.c nsenter/prefault/prefault.c libcontainer/supervise/signals.c
+C_FILES := nsenter/nsenter.c nsenter/birth.c nsenter/prefault/prefault.c libcontainer/supervise/signals.c
 
 lint-c: ## the C under gcc's warnings and its analyzer
 	@for file in $(C_FILES); do \

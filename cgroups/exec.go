@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
 )
 
 // Below is the state of groups below those of s that exist already, for a
@@ -90,4 +91,15 @@ func (s State) Where(pid int) State {
 		}
 	}
 	return out
+}
+
+// HandsDown tells whether the v2 group hands controllers down to groups below
+// it: then it takes no processes itself.
+func (g *Group) HandsDown() bool {
+	d, ok := g.State().v2()
+	if !ok {
+		return false
+	}
+	raw, err := host.ReadFile(d.Path + "/cgroup.subtree_control")
+	return err == nil && len(strings.TrimSpace(string(raw))) > 0
 }

@@ -272,7 +272,7 @@ func (c *creation) start() (err error) {
 		}
 		defer config.Cgroup.Close()
 	}
-	return c.bear(config, c.facts.Privileged(), c.adopts())
+	return c.bear(config, c.adopts())
 }
 
 // adopts tells whether this process must be a subreaper: to wait for an init

@@ -78,8 +78,7 @@ func (c *Container) exec(opt ExecOptions) (_ *Process, err error) {
 	if err := opt.checkTerminal(spec.Process.Terminal); err != nil {
 		return nil, err
 	}
-	facts := host.ProbeProcess()
-	plan, err := c.planExec(spec, facts, len(opt.Preserved))
+	plan, err := c.planExec(spec, host.ProbeProcess(), len(opt.Preserved))
 	if err != nil {
 		return nil, err
 	}
@@ -93,13 +92,19 @@ func (c *Container) exec(opt ExecOptions) (_ *Process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &execution{Container: c, launch: launch{options: opt.ProcessOptions, explain: plan.explain}, plan: plan, facts: facts, target: target}
+	if len(opt.Cgroups) == 0 && group.Unified() && cgroups.Open(group).HandsDown() {
+		group = group.Where(c.record.PID)
+	}
+	e := &execution{
+		Container: c, launch: launch{options: opt.ProcessOptions, explain: plan.explain},
+		plan: plan, target: target, group: group,
+	}
 	defer func() {
 		if err != nil {
 			e.kill()
 		}
 	}()
-	if err := e.birth(group, len(opt.Cgroups) > 0); err != nil {
+	if err := e.birth(); err != nil {
 		return nil, err
 	}
 	if err := e.converse(e.answer, nil); err != nil {
@@ -195,7 +200,19 @@ type execPlan struct {
 	chroot  bool // the container has no mount namespace: its root is init's
 	proc    bool // it needs a trusted procfs
 	forks   bool
+	entry   groupEntry
 }
+
+// groupEntry is how a process comes into the container's groups. Being born in
+// a cgroup2 group spares the kernel a wait for every processor (fork(2) takes
+// no such lock), which moving costs.
+type groupEntry int
+
+const (
+	entersByMove  groupEntry = iota // v1, or both: written into cgroup.procs
+	entersByBirth                   // the preamble is born in the group
+	entersByFork                    // the process that it forks is
+)
 
 // planExec decides; it reads and touches nothing.
 func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (*execPlan, error) {
@@ -208,11 +225,20 @@ func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (
 			p.pidfd |= k.flag
 		}
 	}
+	if c.record.Cgroup.Unified() {
+		p.entry = entersByFork
+	}
 	var complaints fault.List
 	p.process, p.notes, complaints = process.NewPlan(spec, facts, process.Options{
 		ID: c.ID, UserNS: p.user, NoSetgroups: namespaces.DenySetgroups, NoNewKeyring: c.record.NoKeyring,
 		Preserve: preserve, Joins: true,
 	})
+	if p.entry == entersByFork && !p.forks {
+		p.entry = entersByBirth
+		if p.process.HasInitialCPUs() {
+			p.entry = entersByMove // they hold until it is in the group
+		}
+	}
 	return p, complaints.Err()
 }
 
@@ -236,15 +262,33 @@ func (p *execPlan) explain(err error) error {
 // spareFD is a number that no register's descriptor has.
 const spareFD = 1000
 
-// compile is the program. It receives a pidfd of init, and its root where that
-// is not the one of the mount namespace.
-func (p *execPlan) compile() (*nsenter.Program, error) {
-	const init, initRoot = nsenter.Reg(1), nsenter.Reg(2)
-	received := 1
-	if p.chroot {
-		received = 2
+// execReceived says which registers hold what the runtime hands over: a pidfd
+// of init, its root where that is not the one of its mount namespace, the group
+// to fork into.
+type execReceived struct {
+	init, root, group nsenter.Reg
+	count             int
+}
+
+func (p *execPlan) received() execReceived {
+	in := execReceived{init: 1, count: 1}
+	next := func() nsenter.Reg {
+		in.count++
+		return nsenter.Reg(in.count)
 	}
-	b := nsenter.NewBuilder(received)
+	if p.chroot {
+		in.root = next()
+	}
+	if p.entry == entersByFork {
+		in.group = next()
+	}
+	return in
+}
+
+// compile is the program.
+func (p *execPlan) compile() (*nsenter.Program, error) {
+	in := p.received()
+	b := nsenter.NewBuilder(in.count)
 	at := func(op string) { b.For(nsenter.Origin{Op: op, Phase: fault.PhaseNamespaces}) }
 	p.process.CompileEarly(b)
 	var proc nsenter.Reg
@@ -255,14 +299,14 @@ func (p *execPlan) compile() (*nsenter.Program, error) {
 	}
 	if p.pidfd != 0 {
 		at(opJoin)
-		b.Setns(init, p.pidfd)
+		b.Setns(in.init, p.pidfd)
 	}
-	b.Close(init)
+	b.Close(in.init)
 	if p.user {
 		becomeRoot(b)
 	}
 	at("open the container's root")
-	root := initRoot
+	root := in.root
 	if p.chroot {
 		b.Fchdir(root)
 		b.ChrootHere()
@@ -279,7 +323,12 @@ func (p *execPlan) compile() (*nsenter.Program, error) {
 		// From here on the container sees the process, which has nothing of the
 		// host's any more but its end of the conversation.
 		at("fork")
-		b.Fork()
+		if p.entry == entersByFork {
+			b.ForkInto(in.group)
+			b.Close(in.group)
+		} else {
+			b.Fork()
+		}
 	}
 	p.process.CompileSetup(b, 0)
 	if p.process.NeedsOutside() || p.user {
@@ -300,62 +349,71 @@ type execution struct {
 	*Container
 	launch
 	plan   *execPlan
-	facts  host.Facts
 	target *os.File // pidfd of init
+	group  cgroups.State
 }
 
-// birth starts the child in the group, and hands it the program. chosen says
-// that the command line named the group.
-func (e *execution) birth(group cgroups.State, chosen bool) error {
-	born := group.Unified() && !e.plan.process.HasInitialCPUs()
-	err := e.start(group, born)
-	if errors.Is(err, unix.EBUSY) && !chosen {
-		err = e.start(group.Where(e.record.PID), born)
-	}
-	if err != nil {
+// birth starts the child and hands it the program, once it is in the groups
+// that it cannot enter by a fork.
+func (e *execution) birth() error {
+	born := e.plan.entry == entersByBirth
+	if err := e.start(born); err != nil {
 		return e.explainStart(err)
 	}
 	program, err := e.plan.compile()
 	if err != nil {
 		return err
 	}
-	files := []*os.File{e.target}
-	if e.plan.chroot {
-		root, err := os.OpenFile("/proc/"+strconv.Itoa(e.record.PID)+"/root", unix.O_PATH|unix.O_DIRECTORY, 0)
-		if err != nil {
-			return errNotRunning(e.ID)
-		}
-		defer root.Close()
-		files = append(files, root)
+	files, err := e.handOut()
+	defer func() { closeAll(files) }()
+	if err != nil {
+		return err
 	}
-	// A pid that was used again while its root was opened is noticed here.
+	// A pid that was used again meanwhile is noticed here.
 	if awaitEnd(e.target, 0) {
 		return errNotRunning(e.ID)
 	}
-	return e.child.Send(program, files)
+	return e.child.Send(program, append([]*os.File{e.target}, files...))
 }
 
-// start has the preamble in the group before it gets its program.
-func (e *execution) start(group cgroups.State, born bool) (err error) {
+func (e *execution) start(born bool) (err error) {
 	var config nsenter.Config
 	if born {
-		if config.Cgroup, err = cgroups.Open(group).FD(); err != nil {
+		if config.Cgroup, err = cgroups.Open(e.group).FD(); err != nil {
 			return err
 		}
 		defer config.Cgroup.Close()
 	}
-	if e.child == nil {
-		if err := e.bear(config, e.facts.Privileged(), e.options.Reap && e.plan.forks); err != nil {
-			return err
-		}
-	}
-	if born {
-		return nil
+	if err := e.bear(config, e.options.Reap && e.plan.forks); err != nil {
+		return err
 	}
 	if err := e.plan.process.SetInitialCPUs(e.child.PID); err != nil {
 		return err
 	}
-	return cgroups.Open(group).Add(e.child.PID)
+	if e.plan.entry == entersByMove {
+		return cgroups.Open(e.group).Add(e.child.PID)
+	}
+	return nil
+}
+
+// handOut opens what goes with the program besides the pidfd. The descriptors
+// are the caller's, also those of a failure.
+func (e *execution) handOut() (files []*os.File, err error) {
+	if e.plan.chroot {
+		root, err := os.OpenFile("/proc/"+strconv.Itoa(e.record.PID)+"/root", unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return nil, errNotRunning(e.ID)
+		}
+		files = append(files, root)
+	}
+	if e.plan.entry == entersByFork {
+		group, err := cgroups.Open(e.group).FD()
+		if err != nil {
+			return files, e.explainStart(err)
+		}
+		files = append(files, group)
+	}
+	return files, nil
 }
 
 // explainStart says why the container's group is not to be joined.

@@ -216,18 +216,13 @@ func isSubreaper() bool {
 // startInside returns the pid of the hook, once it is executed. Where the
 // program forks, the hook is an orphan that only a subreaper can wait for.
 func startInside(program *nsenter.Program, files []*os.File, stdin, output int) (pid int, err error) {
-	exe, err := nsenter.Seal(true)
-	if err != nil {
-		return 0, err
-	}
-	defer exe.Close()
 	if !isSubreaper() {
 		if err := supervise.SetSubreaper(true); err != nil {
 			return 0, err
 		}
 		defer supervise.SetSubreaper(false)
 	}
-	child, err := nsenter.Start(nsenter.Config{Exe: exe, Stdio: [3]int{stdin, output, output}})
+	child, err := nsenter.Start(nsenter.Config{Stdio: [3]int{stdin, output, output}})
 	if err != nil {
 		return 0, err
 	}

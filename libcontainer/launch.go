@@ -90,18 +90,13 @@ type launch struct {
 }
 
 // bear starts the preamble. adopt makes this process a subreaper first.
-func (l *launch) bear(config nsenter.Config, privileged, adopt bool) error {
-	exe, err := nsenter.Seal(privileged)
-	if err != nil {
-		return err
-	}
-	defer exe.Close()
+func (l *launch) bear(config nsenter.Config, adopt bool) (err error) {
 	if adopt {
 		if err := supervise.SetSubreaper(true); err != nil {
 			return err
 		}
 	}
-	config.Exe, config.Stdio, config.Preserve = exe, l.options.Stdio, l.options.Preserved
+	config.Stdio, config.Preserve = l.options.Stdio, l.options.Preserved
 	if l.child, err = nsenter.Start(config); err != nil {
 		return err
 	}

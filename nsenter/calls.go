@@ -327,6 +327,10 @@ func (b *Builder) Sync(id SyncID) *Step {
 // Fork goes on in a child, which is pid 1 of a new or joined pid namespace.
 func (b *Builder) Fork() *Step { return b.Append(Fork) }
 
+// ForkInto is Fork, with the child born in the cgroup2 directory
+// (CLONE_INTO_CGROUP).
+func (b *Builder) ForkInto(group Reg) *Step { return b.Append(Fork, FD(group)) }
+
 // SendFD hands descriptor r to the runtime under the name id.
 func (b *Builder) SendFD(id SyncID, r Reg) *Step {
 	return b.Append(SendFD, Const(uint64(id), id.String()), FD(r))

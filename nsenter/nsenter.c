@@ -12,6 +12,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <linux/sched.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,10 +134,23 @@ static long step_sync(uint32_t id)
 	return 0;
 }
 
-/* fork(3), not raw clone: glibc caches the thread id. */
-static long step_fork(void)
+/* fork_into has the child be born in the cgroup2 directory. glibc's cached
+ * thread id is not renewed then, which nothing here asks for. */
+static pid_t fork_into(int group)
 {
-	pid_t pid = fork();
+	struct clone_args args = {
+		.flags = CLONE_INTO_CGROUP,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)group,
+	};
+
+	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+/* group is 0 where the child stays in its parent's groups. */
+static long step_fork(int group)
+{
+	pid_t pid = group > 0 ? fork_into(group) : fork();
 
 	if (pid < 0)
 		return -errno;
@@ -350,7 +365,7 @@ static long composite(const struct step *s, const uint64_t *a, uint64_t *value)
 	case STEP_SYNC:
 		return step_sync((uint32_t)a[0]);
 	case STEP_FORK:
-		return step_fork();
+		return step_fork(fd);
 	case STEP_SEND_FD:
 		say(MESSAGE_FD, (uint32_t)a[0], 0, (int)a[1]);
 		return 0;

@@ -1,10 +1,10 @@
 package nsenter
 
+// #include "birth.h"
+import "C"
+
 import (
-	"io"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -16,62 +16,31 @@ import (
 // directory where the runtime may mount, else as a sealed copy in memory. The
 // descriptor is the caller's.
 func Seal(mayMount bool) (*os.File, error) {
-	path, err := os.Readlink("/proc/self/exe")
-	if err != nil {
-		return nil, fault.From(err, "readlink", "/proc/self/exe")
+	var may C.int
+	if mayMount {
+		may = 1
 	}
-	if mayMount && !strings.ContainsAny(path, `:\\`) {
-		if f, err := overlay(path); err == nil {
-			return f, nil
-		}
+	fd := int(C.nsenter_seal(may))
+	if fd < 0 {
+		return nil, &fault.Error{Op: "seal", Path: "/proc/self/exe", Errno: unix.Errno(-fd), Phase: fault.PhaseNamespaces}
 	}
-	return copyToMemory()
+	return os.NewFile(uintptr(fd), "/proc/self/exe"), nil
 }
 
-// overlay has no upper directory, so nobody can ever make it writable.
-func overlay(path string) (*os.File, error) {
-	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return nil, err
+// adopt returns the preamble that was born before the Go runtime started, or
+// nil where there is none, or none such as c wants.
+func adopt(c Config) *Child {
+	early := C.nsenter_early()
+	if early.pid < 0 {
+		return nil
 	}
-	defer unix.Close(fs)
-	// Without an upper directory overlayfs asks for two lower ones; nothing of
-	// the second is ever opened.
-	if err := unix.FsconfigSetString(fs, "lowerdir", filepath.Dir(path)+":/sys"); err != nil {
-		return nil, err
+	child := &Child{PID: int(early.pid), sock: int(early.socket)}
+	plain := c.Stdio == [3]int{0, 1, 2} && len(c.Preserve) == 0 && c.Cgroup == nil && c.Clone == 0
+	// One that could not be sealed has ended.
+	if ended, err := unix.Wait4(child.PID, nil, unix.WNOHANG, nil); plain && ended == 0 && err == nil {
+		return child
 	}
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return nil, err
-	}
-	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(mount)
-	fd, err := unix.Openat(mount, filepath.Base(path), unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), path), nil
-}
-
-func copyToMemory() (*os.File, error) {
-	self, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return nil, fault.From(err, "open", "/proc/self/exe")
-	}
-	defer self.Close()
-	fd, err := unix.MemfdCreate("berth", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	if err != nil {
-		return nil, fault.From(err, "memfd_create", "berth")
-	}
-	f := os.NewFile(uintptr(fd), "berth")
-	if _, err = io.Copy(f, self); err == nil {
-		err = seal(f)
-	}
-	if err != nil {
-		f.Close()
-		return nil, fault.From(err, "copy", "/proc/self/exe")
-	}
-	return f, nil
+	child.Close()
+	child.Wait()
+	return nil
 }

@@ -19,7 +19,7 @@ const environment = "_BERTH_NSENTER"
 
 // Config is what a child is born with.
 type Config struct {
-	Exe      *os.File   // what to execute, from Seal; stays the caller's
+	Exe      *os.File   // what to execute, stays the caller's; nil is what Seal returns
 	Stdio    [3]int     // the child's descriptors 0, 1 and 2; stay the caller's
 	Preserve []*os.File // its descriptors 3, 4, …; stay the caller's
 	Cgroup   *os.File   // cgroup2 directory to be born in (CLONE_INTO_CGROUP), or nil
@@ -45,6 +45,17 @@ type Child struct {
 
 // Start makes a child that waits for its program.
 func Start(c Config) (*Child, error) {
+	if child := adopt(c); child != nil {
+		return child, nil
+	}
+	if c.Exe == nil {
+		exe, err := Seal(true)
+		if err != nil {
+			return nil, err
+		}
+		defer exe.Close()
+		c.Exe = exe
+	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, &fault.Error{Op: "socketpair", Errno: err.(unix.Errno), Phase: fault.PhaseNamespaces}

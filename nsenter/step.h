@@ -20,7 +20,7 @@ enum arg_kind { ARG_NUMBER, ARG_DATA, ARG_REGISTER };
 enum composite {
 	COMPOSITE = 0x10000,
 	STEP_SYNC = COMPOSITE, /* (id): tell the parent, wait for its go */
-	STEP_FORK,             /* (): the child goes on as init, the parent reports its pid and exits */
+	STEP_FORK,             /* (group): the child goes on, in that cgroup unless 0; the parent reports its pid and exits */
 	STEP_SEND_FD,          /* (id, fd): hand a descriptor to the parent */
 	STEP_MAKE,             /* (root, path, mode, type, like) -> O_PATH fd; makes what is missing */
 	STEP_CHECK,            /* (fd, type, rdev, fs magic, inode): 0 stands for "any" */
