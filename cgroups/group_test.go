@@ -375,7 +375,7 @@ func startIn(t *testing.T, g *Group, name string, args ...string) *exec.Cmd {
 
 func born(t *testing.T, facts host.Facts) {
 	p := testPlan(t, facts, "")
-	if !p.Born() {
+	if !p.State().Unified() {
 		t.Fatal("not born on v2")
 	}
 	g := create(t, p)

@@ -97,11 +97,6 @@ type Mount struct {
 // the host's mounts. A container without groups of its own sees the runtime's.
 func (p *Plan) Mounts() []Mount { return p.view }
 
-// Born tells whether the container's first process is to be born in its
-// group (clone3 with CLONE_INTO_CGROUP and Group.FD). Otherwise it is moved
-// by Group.Add: there are several groups then, and a birth can be in one only.
-func (p *Plan) Born() bool { return len(p.Dirs) == 1 && p.Dirs[0].V2 }
-
 // NewPlan decides on the groups of the container id and on what is written
 // into them. It is pure. The list holds every complaint about the config, each
 // with its pointer; the plan is usable only if it is empty. What the machine
@@ -179,7 +174,7 @@ func (p *Plan) enable() {
 		d := &p.Dirs[i]
 		switch {
 		case !d.V2:
-		case p.Born():
+		case p.State().Unified():
 			d.Enable = d.Controllers
 		default:
 			d.Enable = usedControllers(*d, slices.Concat(p.Writes, p.Late))
@@ -223,7 +218,7 @@ func (p *Plan) Lines() []string {
 	out = append(out, p.Filter.lines()...)
 	for _, d := range p.Dirs {
 		verb := "join "
-		if p.Born() {
+		if p.State().Unified() {
 			verb = "born "
 		}
 		out = append(out, verb+oneLine(d.Path))

@@ -235,11 +235,11 @@ join /sys/fs/cgroup/unified/x
 
 func TestBorn(t *testing.T) {
 	for name, want := range map[string]bool{"v1": false, "hybrid": false, "v2": true, "bare": true} {
-		if p, _ := planOf(t, machine(name), "", Options{}); p.Born() != want {
-			t.Errorf("%s: %v", name, p.Born())
+		if p, _ := planOf(t, machine(name), "", Options{}); p.State().Unified() != want {
+			t.Errorf("%s: %v", name, p.State().Unified())
 		}
 	}
-	if p, _ := planOf(t, v2Facts(), "", Options{Manager: ManagerDisabled}); p.Born() {
+	if p, _ := planOf(t, v2Facts(), "", Options{Manager: ManagerDisabled}); p.State().Unified() {
 		t.Error("born in no group")
 	}
 }

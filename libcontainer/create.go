@@ -210,15 +210,22 @@ func (c *creation) claimGroup() error {
 	return nil
 }
 
-// birth starts the child, inside its group where the kernel can do that, and
-// hands it the program. The child starts while the program is still compiled.
+// birth starts the child and hands it the program, which is compiled while it
+// starts.
 func (c *creation) birth() error {
-	if c.plan.Cgroup.Born() {
+	var config nsenter.Config
+	if c.plan.entry == entersByBirth {
 		if err := c.makeGroup(); err != nil {
 			return err
 		}
+		group, err := c.group.FD()
+		if err != nil {
+			return err
+		}
+		defer group.Close()
+		config.Cgroup = group
 	}
-	if err := c.start(); err != nil {
+	if err := c.bear(config, c.adopts()); err != nil {
 		return err
 	}
 	program, err := c.compile()
@@ -237,16 +244,18 @@ func (c *creation) birth() error {
 }
 
 // limitGroup sets the group's limits before anything but the waiting preamble
-// is in it, and moves that there where it was not born in it.
+// is in it, and moves that there where nothing is born in it.
 func (c *creation) limitGroup() error {
-	if c.plan.Cgroup.Born() {
-		return c.group.Limit(c.plan.Cgroup)
-	}
-	if err := c.makeGroup(); err != nil {
-		return err
+	if c.group == nil {
+		if err := c.makeGroup(); err != nil {
+			return err
+		}
 	}
 	if err := c.group.Limit(c.plan.Cgroup); err != nil {
 		return err
+	}
+	if c.plan.entry != entersByMove {
+		return nil
 	}
 	return c.group.Add(c.child.PID)
 }
@@ -262,17 +271,6 @@ func (c *creation) makeGroup() error {
 		return c.save()
 	}
 	return nil
-}
-
-func (c *creation) start() (err error) {
-	config := nsenter.Config{Clone: c.plan.Namespaces.birth()}
-	if c.plan.Cgroup.Born() {
-		if config.Cgroup, err = c.group.FD(); err != nil {
-			return err
-		}
-		defer config.Cgroup.Close()
-	}
-	return c.bear(config, c.adopts())
 }
 
 // adopts tells whether this process must be a subreaper: to wait for an init
@@ -312,6 +310,13 @@ func (c *creation) handOut() ([]*os.File, error) {
 	files, err := c.plan.Namespaces.open()
 	if err != nil {
 		return nil, err
+	}
+	if c.plan.entry == entersByFork {
+		group, err := c.group.FD()
+		if err != nil {
+			return files, err
+		}
+		files = append(files, group)
 	}
 	if c.opt.Fifo {
 		dir, err := c.makeFifo()

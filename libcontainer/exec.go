@@ -203,17 +203,6 @@ type execPlan struct {
 	entry   groupEntry
 }
 
-// groupEntry is how a process comes into the container's groups. Being born in
-// a cgroup2 group spares the kernel a wait for every processor (fork(2) takes
-// no such lock), which moving costs.
-type groupEntry int
-
-const (
-	entersByMove  groupEntry = iota // v1, or both: written into cgroup.procs
-	entersByBirth                   // the preamble is born in the group
-	entersByFork                    // the process that it forks is
-)
-
 // planExec decides; it reads and touches nothing.
 func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (*execPlan, error) {
 	namespaces, _ := planNamespaces(spec, facts)
@@ -225,19 +214,14 @@ func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (
 			p.pidfd |= k.flag
 		}
 	}
-	if c.record.Cgroup.Unified() {
-		p.entry = entersByFork
-	}
 	var complaints fault.List
 	p.process, p.notes, complaints = process.NewPlan(spec, facts, process.Options{
 		ID: c.ID, UserNS: p.user, NoSetgroups: namespaces.DenySetgroups, NoNewKeyring: c.record.NoKeyring,
 		Preserve: preserve, Joins: true,
 	})
-	if p.entry == entersByFork && !p.forks {
-		p.entry = entersByBirth
-		if p.process.HasInitialCPUs() {
-			p.entry = entersByMove // they hold until it is in the group
-		}
+	p.entry = planEntry(c.record.Cgroup, p.forks)
+	if p.entry == entersByBirth && p.process.HasInitialCPUs() {
+		p.entry = entersByMove // they hold until it is in the group
 	}
 	return p, complaints.Err()
 }
@@ -323,12 +307,7 @@ func (p *execPlan) compile() (*nsenter.Program, error) {
 		// From here on the container sees the process, which has nothing of the
 		// host's any more but its end of the conversation.
 		at("fork")
-		if p.entry == entersByFork {
-			b.ForkInto(in.group)
-			b.Close(in.group)
-		} else {
-			b.Fork()
-		}
+		forkInto(b, in.group)
 	}
 	p.process.CompileSetup(b, 0)
 	if p.process.NeedsOutside() || p.user {

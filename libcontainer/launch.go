@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"berth/cgroups"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/supervise"
 	"berth/nsenter"
@@ -77,6 +78,27 @@ func (p *Process) end() {
 	if p.PTMX != nil {
 		p.PTMX.Close()
 	}
+}
+
+// groupEntry is how a process comes into the container's groups. Whoever is
+// born in a group of cgroup v2 need not be moved, for which the kernel waits
+// until no processor forks.
+type groupEntry int
+
+const (
+	entersByMove  groupEntry = iota // v1, or both: written into cgroup.procs
+	entersByBirth                   // the preamble is born in the group
+	entersByFork                    // what the preamble forks is
+)
+
+func planEntry(groups cgroups.State, forks bool) groupEntry {
+	switch {
+	case !groups.Unified():
+		return entersByMove
+	case forks:
+		return entersByFork
+	}
+	return entersByBirth
 }
 
 // launch is one process of a container while it is being made: the preamble,

@@ -131,10 +131,24 @@ func look(t *testing.T, dir, id string) machine {
 	return m
 }
 
+// parent is a process's parent, 0 of the first.
+func parent(pid string) string {
+	raw, _ := os.ReadFile("/proc/" + pid + "/stat")
+	if _, rest, ok := strings.Cut(string(raw), ") "); ok {
+		return strings.Fields(rest)[1]
+	}
+	return "0"
+}
+
 // childrenOf lists this process's children, and the container processes that
-// were orphaned.
+// were orphaned: an ancestor of this process has got them.
 func childrenOf(t *testing.T) []string {
 	t.Helper()
+	self := strconv.Itoa(os.Getpid())
+	ancestors := map[string]bool{}
+	for pid := parent(self); pid != "0"; pid = parent(pid) {
+		ancestors[pid] = true
+	}
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	var out []string
 	for _, path := range stats {
@@ -145,8 +159,8 @@ func childrenOf(t *testing.T) []string {
 		name := string(raw[strings.IndexByte(string(raw), '('):])
 		fields := strings.Fields(name[strings.LastIndexByte(name, ')')+1:])
 		exe, _ := os.Readlink(filepath.Dir(path) + "/exe")
-		ours := filepath.Base(exe) == filepath.Base(os.Args[0]) && filepath.Dir(path) != "/proc/"+strconv.Itoa(os.Getpid())
-		if ours || fields[1] == strconv.Itoa(os.Getpid()) {
+		sealed := exe == "/"+filepath.Base(os.Args[0]) || strings.HasPrefix(exe, "/memfd:berth")
+		if sealed && ancestors[fields[1]] || fields[1] == self {
 			out = append(out, filepath.Dir(path)+" "+name)
 		}
 	}

@@ -160,19 +160,9 @@ func (n Namespaces) joins(proc string) bool {
 // has tells whether the container has its own namespace of this kind.
 func (n Namespaces) has(proc string) bool { return n.isNew(proc) || n.joins(proc) }
 
-// birth is the namespaces that the preamble is born in (CLONE_NEW*). A pid
-// namespace is, where nothing must happen before it is made: that saves a fork
-// and makes init the runtime's own child.
-func (n Namespaces) birth() uintptr {
-	if n.isNew("pid") && !n.isNew("time") && !n.has("user") {
-		return unix.CLONE_NEWPID
-	}
-	return 0
-}
-
 // forks tells whether init must be a child of the preamble: a pid namespace
 // and a new time namespace are entered by birth only.
-func (n Namespaces) forks() bool { return n.birth() == 0 && n.has("pid") || n.isNew("time") }
+func (n Namespaces) forks() bool { return n.has("pid") || n.isNew("time") }
 
 // Lines is the plan for people.
 func (n Namespaces) Lines() []string {
@@ -207,8 +197,9 @@ func mapLines(what string, mappings []specs.LinuxIDMapping) []string {
 
 // compile is the first part of every program: from the preamble's first
 // instruction to init standing in all its namespaces. joins are the registers
-// of the namespaces to join, in n.Join's order.
-func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg) {
+// of the namespaces to join, in n.Join's order; group is the one to fork into,
+// 0 where there is none.
+func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg, group nsenter.Reg) {
 	origin := func(field fault.Pointer, op, path string) {
 		b.For(nsenter.Origin{Field: field, Op: op, Path: path, Phase: fault.PhaseNamespaces})
 	}
@@ -230,8 +221,12 @@ func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg) {
 			rest |= flagOf(proc)
 		}
 	}
-	rest &^= int(n.birth())
-	if rest != 0 {
+	late := 0
+	if group != 0 {
+		// The root of a cgroup namespace is where its maker is.
+		late = rest & unix.CLONE_NEWCGROUP
+	}
+	if rest &^= late; rest != 0 {
 		origin("/linux/namespaces", "make namespaces", "")
 		b.Unshare(rest)
 	}
@@ -241,12 +236,26 @@ func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg) {
 	}
 	if n.forks() {
 		origin("/linux/namespaces", "fork", "")
-		b.Fork()
+		forkInto(b, group)
+	}
+	if late != 0 {
+		origin("/linux/namespaces", "make namespaces", "")
+		b.Unshare(late)
 	}
 	if n.isNew("net") {
 		origin("/linux/namespaces", "bring up", "lo")
 		bringUpLoopback(b)
 	}
+}
+
+// forkInto forks, into a cgroup2 group where group is its register.
+func forkInto(b *nsenter.Builder, group nsenter.Reg) {
+	if group == 0 {
+		b.Fork()
+		return
+	}
+	b.ForkInto(group)
+	b.Close(group)
 }
 
 // bringUpLoopback gives a new network namespace what every program expects of

@@ -48,6 +48,7 @@ type Plan struct {
 
 	privileged bool
 	fifo       bool
+	entry      groupEntry
 }
 
 // NewPlan decides what to do for a bundle on a machine. It reads and touches
@@ -66,6 +67,8 @@ func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error)
 
 	p.Cgroup, more = cgroups.NewPlan(spec, opt.ID, facts, cgroups.Options{Manager: opt.CgroupManager, Rootless: opt.Rootless})
 	add()
+
+	p.entry = planEntry(p.Cgroup.State(), p.Namespaces.forks())
 
 	p.Rootfs, more = rootfs.NewPlan(spec, facts, p.rootfsOptions(b, opt))
 	add()
@@ -150,7 +153,7 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 	if p.Process != nil {
 		p.Process.CompileEarly(b)
 	}
-	p.Namespaces.compile(b, in.joins)
+	p.Namespaces.compile(b, in.joins, in.group)
 	regs := p.Rootfs.CompileMounts(b, in.sources)
 	if p.hooksBeforePivot() {
 		b.For(nsenter.Origin{Field: "/hooks", Op: "hooks", Phase: fault.PhaseHooks})
@@ -186,9 +189,11 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 }
 
 // received says which registers hold what the runtime hands over: the
-// namespaces to join, the state directory, the sources of the root file system.
+// namespaces to join, the group to fork into, the state directory, the sources
+// of the root file system.
 type received struct {
 	joins   []nsenter.Reg
+	group   nsenter.Reg
 	fifo    nsenter.Reg
 	sources []nsenter.Reg
 	count   int
@@ -202,6 +207,9 @@ func (p *Plan) received() received {
 	}
 	for range p.Namespaces.Join {
 		in.joins = append(in.joins, next())
+	}
+	if p.entry == entersByFork {
+		in.group = next()
 	}
 	if p.fifo {
 		in.fifo = next()

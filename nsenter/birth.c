@@ -121,12 +121,13 @@ static _Noreturn void become_preamble(int channel)
 	_exit(1);
 }
 
-/* joins tells whether the command line is one of exec. One that only looks like
- * it costs a process that ends with the command. */
-static int joins(int argc, char **argv)
+/* needed tells whether the command line is one that starts a process in a
+ * container. One that only looks like it costs a process that ends with the
+ * command. */
+static int needed(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++)
-		if (strcmp(argv[i], "exec") == 0)
+		if (!strcmp(argv[i], "exec") || !strcmp(argv[i], "run") || !strcmp(argv[i], "create"))
 			return 1;
 	return 0;
 }
@@ -137,7 +138,7 @@ __attribute__((constructor(101))) static void bear_early(int argc, char **argv)
 {
 	int pair[2], on = 1;
 
-	if (getenv(ENVIRONMENT) != NULL || !joins(argc, argv))
+	if (getenv(ENVIRONMENT) != NULL || !needed(argc, argv))
 		return;
 	for (int fd = 0; fd < 3; fd++)
 		if (fcntl(fd, F_GETFD) < 0)

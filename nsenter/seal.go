@@ -35,7 +35,7 @@ func adopt(c Config) *Child {
 		return nil
 	}
 	child := &Child{PID: int(early.pid), sock: int(early.socket)}
-	plain := c.Stdio == [3]int{0, 1, 2} && len(c.Preserve) == 0 && c.Cgroup == nil && c.Clone == 0
+	plain := c.Stdio == [3]int{0, 1, 2} && len(c.Preserve) == 0 && c.Cgroup == nil
 	// One that could not be sealed has ended.
 	if ended, err := unix.Wait4(child.PID, nil, unix.WNOHANG, nil); plain && ended == 0 && err == nil {
 		return child

@@ -23,7 +23,6 @@ type Config struct {
 	Stdio    [3]int     // the child's descriptors 0, 1 and 2; stay the caller's
 	Preserve []*os.File // its descriptors 3, 4, …; stay the caller's
 	Cgroup   *os.File   // cgroup2 directory to be born in (CLONE_INTO_CGROUP), or nil
-	Clone    uintptr    // CLONE_NEW* flags to be born with
 }
 
 // Child is the runtime's end of the conversation with one preamble.
@@ -76,7 +75,7 @@ func Start(c Config) (*Child, error) {
 	attr := syscall.ProcAttr{
 		Env:   []string{environment + "=" + strconv.Itoa(len(files))},
 		Files: append(files, uintptr(pair[1]), c.Exe.Fd()),
-		Sys:   &syscall.SysProcAttr{Cloneflags: c.Clone},
+		Sys:   &syscall.SysProcAttr{},
 	}
 	if c.Cgroup != nil {
 		attr.Sys.UseCgroupFD = true
