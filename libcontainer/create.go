@@ -15,6 +15,7 @@ import (
 	"berth/libcontainer/bundle"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
+	"berth/libcontainer/netdev"
 	"berth/libcontainer/supervise"
 	"berth/nsenter"
 	"berth/rootfs"
@@ -72,6 +73,9 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	if err := plan.Namespaces.permitted(facts); err != nil {
 		return nil, nil, err
 	}
+	if err := netdev.Permitted(plan.Devices, facts); err != nil {
+		return nil, nil, err
+	}
 	if err := checkRoot(plan.Rootfs.Root); err != nil {
 		return nil, nil, err
 	}
@@ -92,6 +96,7 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	if err := c.converse(c.answer, opt.test.event); err != nil {
 		return nil, nil, err
 	}
+	c.devices.Close()
 	c.process.hooks, c.process.explain = b.Spec.Hooks, plan.explain
 	return c.Container, &c.process, nil
 }
@@ -122,8 +127,9 @@ type creation struct {
 	facts  host.Facts
 	undo   fault.Undo
 
-	group  *cgroups.Group
-	hooked bool // hooks have run: poststop is due whatever happens
+	group   *cgroups.Group
+	devices netdev.Moved
+	hooked  bool // hooks have run: poststop is due whatever happens
 }
 
 // makeState makes the state directory and records what will be made, before
@@ -353,7 +359,7 @@ func (c *creation) answer(id nsenter.SyncID) (err error) {
 	case nsenter.SyncOffsets:
 		err = c.plan.Namespaces.writeOffsets(c.child.PID)
 	case nsenter.SyncHooks:
-		err = c.hooks()
+		err = c.beforePivot()
 	case nsenter.SyncLimits:
 		err = c.limits()
 	case nsenter.SyncReady:
@@ -417,11 +423,26 @@ func (c *creation) ready() error {
 	return c.child.Go(nsenter.SyncReady)
 }
 
-// hooks runs what belongs before the pivot. From then on poststop is due.
-func (c *creation) hooks() error {
+// beforePivot gives the container its network devices, which hooks expect to
+// be there (runtime.md#lifecycle, steps 2 and 3), and runs the hooks.
+func (c *creation) beforePivot() error {
 	if err := c.adopted(); err != nil {
 		return err
 	}
+	if len(c.plan.Devices) > 0 {
+		c.undo.Add(c.devices.GiveBack)
+		if err := c.devices.Move(c.plan.Devices, c.process.PID); err != nil {
+			return err
+		}
+	}
+	if !c.plan.hooksBeforePivot() {
+		return nil
+	}
+	return c.hooks()
+}
+
+// hooks runs what belongs before the pivot. From then on poststop is due.
+func (c *creation) hooks() error {
 	c.hooked = true
 	for _, kind := range []string{"prestart", "createRuntime", "createContainer"} {
 		status := specs.StateCreating

@@ -12,6 +12,7 @@ import (
 	"berth/libcontainer/bundle"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
+	"berth/libcontainer/netdev"
 	"berth/libcontainer/process"
 	"berth/libcontainer/process/seccomp"
 	"berth/nsenter"
@@ -38,13 +39,14 @@ type PlanOptions struct {
 // Plan is everything that one container needs, decided: from here on nothing
 // is looked up and nothing is chosen.
 type Plan struct {
-	ID         string         `json:"id"`
-	Namespaces Namespaces     `json:"namespaces"`
-	Cgroup     *cgroups.Plan  `json:"cgroup"`
-	Rootfs     *rootfs.Plan   `json:"rootfs"`
-	Process    *process.Plan  `json:"process"`
-	Hooks      *specs.Hooks   `json:"hooks,omitempty"`
-	Notes      []*fault.Error `json:"-"` // what is worth saying but no failure
+	ID         string          `json:"id"`
+	Namespaces Namespaces      `json:"namespaces"`
+	Cgroup     *cgroups.Plan   `json:"cgroup"`
+	Devices    []netdev.Device `json:"netDevices,omitempty"`
+	Rootfs     *rootfs.Plan    `json:"rootfs"`
+	Process    *process.Plan   `json:"process"`
+	Hooks      *specs.Hooks    `json:"hooks,omitempty"`
+	Notes      []*fault.Error  `json:"-"` // what is worth saying but no failure
 
 	privileged bool
 	fifo       bool
@@ -57,7 +59,10 @@ type Plan struct {
 func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error) {
 	spec := b.Spec
 	complaints := b.Check()
-	p := &Plan{ID: opt.ID, Hooks: spec.Hooks, privileged: facts.Privileged(), fifo: opt.Fifo}
+	p := &Plan{
+		ID: opt.ID, Hooks: spec.Hooks, Devices: netdev.NewPlan(spec),
+		privileged: facts.Privileged(), fifo: opt.Fifo,
+	}
 
 	// The rooms know what bundle cannot; what it has said already stands.
 	more := fault.List(nil)
@@ -123,6 +128,7 @@ func (p *Plan) Lines() []string {
 	}
 	section("cgroup", p.Cgroup.Lines())
 	section("namespaces", p.Namespaces.Lines())
+	section("network devices", deviceLines(p.Devices))
 	section("root file system", p.Rootfs.Lines())
 	section("hooks", hookLines(p.Hooks))
 	if p.Process != nil {
@@ -155,8 +161,12 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 	}
 	p.Namespaces.compile(b, in.joins, in.group)
 	regs := p.Rootfs.CompileMounts(b, in.sources)
-	if p.hooksBeforePivot() {
+	switch {
+	case p.hooksBeforePivot():
 		b.For(nsenter.Origin{Field: "/hooks", Op: "hooks", Phase: fault.PhaseHooks})
+		b.Sync(nsenter.SyncHooks)
+	case len(p.Devices) > 0:
+		b.For(nsenter.Origin{Field: "/linux/netDevices", Op: "move network devices", Phase: fault.PhaseNamespaces})
 		b.Sync(nsenter.SyncHooks)
 	}
 	var exec nsenter.Reg
@@ -224,6 +234,14 @@ func (p *Plan) hooksBeforePivot() bool {
 	h := p.Hooks
 	//lint:ignore SA1019 deprecated, and still used by managers
 	return h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0
+}
+
+func deviceLines(devices []netdev.Device) []string {
+	var out []string
+	for _, d := range devices {
+		out = append(out, fmt.Sprintf("%s   # %s", d, d.Field))
+	}
+	return out
 }
 
 func hookLines(h *specs.Hooks) []string {

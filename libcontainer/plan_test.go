@@ -61,6 +61,9 @@ func TestProgramsHold(t *testing.T) {
 	changes["hooks"] = func(s *specs.Spec) {
 		s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/true"}}}
 	}
+	changes["devices"] = func(s *specs.Spec) {
+		s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {Name: "ctr%d"}, "eth1": {}}
+	}
 	changes["no process"] = func(s *specs.Spec) { s.Process = nil }
 	changes["time"] = func(s *specs.Spec) {
 		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})

@@ -47,7 +47,7 @@ type SyncID uint32
 const (
 	SyncMaps    SyncID = iota + 1 // user namespace made: write the id maps
 	SyncOffsets                   // time namespace made: write its offsets
-	SyncHooks                     // namespaces and mounts made, before the pivot: run hooks
+	SyncHooks                     // namespaces and mounts made, before the pivot: move network devices, run hooks
 	SyncLimits                    // the next steps give up rights: limits of init and of its group
 	SyncReady                     // all done but execve: write the state
 	SyncConsole                   // id of the ptmx that SendFD hands over

@@ -207,6 +207,8 @@ func condition(name, runtime, view string) (bool, error) {
 	case "timens":
 		_, err := os.Stat("/proc/self/ns/time")
 		return err == nil, nil
+	case "veth":
+		return exec.Command("unshare", "-n", "busybox", "ip", "link", "add", "dev0", "type", "veth").Run() == nil, nil
 	case "sys_resource":
 		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
 		return has == 1, err

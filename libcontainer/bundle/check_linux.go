@@ -210,8 +210,11 @@ func (c *checker) netDevices(devices map[string]specs.LinuxNetDevice) {
 }
 
 func (c *checker) netDevice(host, name string, taken map[string]string) {
-	if msg := netNameFault(host); msg != "" {
+	switch msg := netNameFault(host); {
+	case msg != "":
 		c.bad(host, "", "%q is not a name that a network device can have: %s", host, msg)
+	case strings.Contains(host, "%"):
+		c.bad(host, `for example {"eth0": {"name": "eth%d"}}`, "%q is not the name of one device: a template is for the container's name", host)
 	}
 	c.within(host, func() {
 		if msg := netNameFault(name); name != "" && msg != "" {

@@ -3,7 +3,11 @@
 // from other Facts.
 package host
 
-import "slices"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // Facts is everything that plans need to know of the kernel and of the
 // runtime's own rights. It holds no descriptor and can be written down.
@@ -89,14 +93,13 @@ func (c Cgroup) Hierarchy(controller string) (V1Hierarchy, bool) {
 	return V1Hierarchy{}, false
 }
 
-// Cap numbers that plans ask for (linux/capability.h).
-const (
-	capSysAdmin = 21
-)
+// Has tells whether the runtime has a capability (unix.CAP_*) in the user
+// namespace it runs in.
+func (f Facts) Has(capability int) bool { return f.Caps>>capability&1 == 1 }
 
 // Privileged tells whether the runtime has CAP_SYS_ADMIN in the user
 // namespace it runs in. Where it has not, it makes a user namespace first.
-func (f Facts) Privileged() bool { return f.Caps>>capSysAdmin&1 == 1 }
+func (f Facts) Privileged() bool { return f.Has(unix.CAP_SYS_ADMIN) }
 
 // HasMountSetattr tells whether mount_setattr(2) exists (Linux 5.12). Older
 // kernels get remounts instead.

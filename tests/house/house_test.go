@@ -18,7 +18,10 @@ const module = "berth"
 var floors = [][]string{
 	{"libcontainer/fault", "libcontainer/host"},
 	{"nsenter"},
-	{"libcontainer/bundle", "libcontainer/process", "libcontainer/supervise", "cgroups", "rootfs"},
+	{
+		"libcontainer/bundle", "libcontainer/process", "libcontainer/supervise", "libcontainer/netdev",
+		"libcontainer/intelrdt", "cgroups", "rootfs",
+	},
 	{"libcontainer"},
 	{"cli"},
 	{""},
@@ -27,12 +30,14 @@ var floors = [][]string{
 // modules says which rooms may use a module from outside; what is not named here may not enter the binary.
 var modules = map[string][]string{
 	"github.com/opencontainers/runtime-spec": {
-		"libcontainer/bundle", "libcontainer/process", "libcontainer/supervise", "cgroups", "rootfs", "libcontainer", "cli",
+		"libcontainer/bundle", "libcontainer/process", "libcontainer/supervise", "libcontainer/netdev",
+		"libcontainer/intelrdt", "cgroups", "rootfs", "libcontainer", "cli",
 	},
 	"github.com/seccomp/libseccomp-golang": {"libcontainer/process"},
 	"github.com/urfave/cli/v2":             {"cli"},
 	"golang.org/x/sys": {
-		"libcontainer/host", "nsenter", "libcontainer/process", "libcontainer/supervise", "cgroups", "rootfs", "libcontainer", "cli",
+		"libcontainer/host", "nsenter", "libcontainer/process", "libcontainer/supervise", "libcontainer/netdev",
+		"libcontainer/intelrdt", "cgroups", "rootfs", "libcontainer", "cli",
 	},
 }
 
