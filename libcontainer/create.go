@@ -134,7 +134,7 @@ type creation struct {
 
 // makeState makes the state directory and records what will be made, before
 // any of it is.
-func (c *creation) makeState() error {
+func (c *creation) makeState() (err error) {
 	// Nobody else may come near exec.fifo, which any user may write to.
 	if err := os.MkdirAll(c.opt.Root, 0o700); err != nil {
 		e := fault.From(err, "mkdir", c.opt.Root).In(fault.PhaseState)
@@ -148,7 +148,7 @@ func (c *creation) makeState() error {
 		unix.Chmod(c.opt.Root, unix.S_ISVTX|0o700)
 	}
 	c.Container = &Container{ID: c.opt.ID, Warn: c.opt.Warn, dir: filepath.Join(c.opt.Root, c.opt.ID)}
-	err := unix.Mkdir(c.dir, 0o711)
+	err = unix.Mkdir(c.dir, 0o711)
 	if errors.Is(err, fs.ErrExist) {
 		return errExists(c.ID)
 	}
@@ -164,6 +164,9 @@ func (c *creation) makeState() error {
 	c.record = c.firstRecord()
 	c.undo.Add(c.abandon)
 	if err := c.claimGroup(); err != nil {
+		return err
+	}
+	if c.record.Resctrl, err = c.plan.Resctrl.Claim(); err != nil {
 		return err
 	}
 	if !c.plan.Namespaces.has("mnt") {
@@ -372,13 +375,16 @@ func (c *creation) answer(id nsenter.SyncID) (err error) {
 }
 
 // limits sets what the runtime alone may set: in the group, what the preamble
-// would have counted in; of init, while it still has the runtime's own ids,
+// would have counted in; the group of resctrl; of init, while it still has the runtime's own ids,
 // without which prlimit(2) needs CAP_SYS_RESOURCE.
 func (c *creation) limits() error {
 	if err := c.adopted(); err != nil {
 		return err
 	}
 	if err := c.group.Late(); err != nil {
+		return err
+	}
+	if err := c.plan.Resctrl.Apply(c.process.PID); err != nil {
 		return err
 	}
 	if c.plan.Process == nil {
@@ -411,6 +417,7 @@ func (c *creation) ready() error {
 			return fault.From(err, "write", c.path(fifoFile)).In(fault.PhaseState)
 		}
 	}
+	c.record.Resctrl.Shared = "" // from now on it is for others, too
 	if err := c.save(); err != nil {
 		return err
 	}

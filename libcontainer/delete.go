@@ -78,6 +78,9 @@ func (c *Container) takeBack() error {
 	if err := group.Delete(); err != nil {
 		return err
 	}
+	if err := c.record.Resctrl.Delete(); err != nil {
+		return err
+	}
 	if c.record.HostMount != 0 {
 		if err := unmountRoot(c.record.Rootfs, c.record.HostMount); err != nil {
 			return err

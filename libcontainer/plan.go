@@ -12,6 +12,7 @@ import (
 	"berth/libcontainer/bundle"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
+	"berth/libcontainer/intelrdt"
 	"berth/libcontainer/netdev"
 	"berth/libcontainer/process"
 	"berth/libcontainer/process/seccomp"
@@ -43,6 +44,7 @@ type Plan struct {
 	Namespaces Namespaces      `json:"namespaces"`
 	Cgroup     *cgroups.Plan   `json:"cgroup"`
 	Devices    []netdev.Device `json:"netDevices,omitempty"`
+	Resctrl    *intelrdt.Plan  `json:"resctrl,omitempty"`
 	Rootfs     *rootfs.Plan    `json:"rootfs"`
 	Process    *process.Plan   `json:"process"`
 	Hooks      *specs.Hooks    `json:"hooks,omitempty"`
@@ -74,6 +76,8 @@ func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error)
 	add()
 
 	p.entry = planEntry(p.Cgroup.State(), p.Namespaces.forks())
+	p.Resctrl, more = intelrdt.NewPlan(spec, opt.ID, facts)
+	add()
 
 	p.Rootfs, more = rootfs.NewPlan(spec, facts, p.rootfsOptions(b, opt))
 	add()
@@ -127,6 +131,7 @@ func (p *Plan) Lines() []string {
 		}
 	}
 	section("cgroup", p.Cgroup.Lines())
+	section("resctrl", p.Resctrl.Lines())
 	section("namespaces", p.Namespaces.Lines())
 	section("network devices", deviceLines(p.Devices))
 	section("root file system", p.Rootfs.Lines())

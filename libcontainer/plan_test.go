@@ -23,7 +23,7 @@ func machines() map[string]host.Facts {
 	for _, c := range []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "name=systemd"} {
 		v1.V1 = append(v1.V1, host.V1Hierarchy{Controllers: []string{c}, Mountpoint: "/sys/fs/cgroup/" + strings.TrimPrefix(c, "name="), Root: "/", Self: "/"})
 	}
-	root := host.Facts{Kernel: host.Version{Major: 6, Minor: 18}, Caps: 1<<41 - 1, LastCap: 40, Namespaces: all, Cgroup: v2, Seccomp: true}
+	root := host.Facts{Kernel: host.Version{Major: 6, Minor: 18}, Caps: 1<<41 - 1, LastCap: 40, Namespaces: all, Cgroup: v2, Resctrl: "/sys/fs/resctrl", Seccomp: true}
 	old := root
 	old.Kernel, old.Cgroup = host.Version{Major: 5, Minor: 10}, v1
 	user := root
@@ -63,6 +63,9 @@ func TestProgramsHold(t *testing.T) {
 	}
 	changes["devices"] = func(s *specs.Spec) {
 		s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {Name: "ctr%d"}, "eth1": {}}
+	}
+	changes["resctrl"] = func(s *specs.Spec) {
+		s.Linux.IntelRdt = &specs.LinuxIntelRdt{ClosID: "gold", Schemata: []string{"L3:0=f"}, EnableMonitoring: true}
 	}
 	changes["no process"] = func(s *specs.Spec) { s.Process = nil }
 	changes["time"] = func(s *specs.Spec) {

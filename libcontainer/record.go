@@ -8,6 +8,7 @@ import (
 
 	"berth/cgroups"
 	"berth/libcontainer/fault"
+	"berth/libcontainer/intelrdt"
 	"berth/nsenter"
 )
 
@@ -38,6 +39,10 @@ func (r *record) encode() []byte {
 	}
 	w.key("cgroup")
 	encodeGroup(w, r.Cgroup)
+	if r.Resctrl.Tasks != nil {
+		w.key("resctrl")
+		encodeResctrl(w, r.Resctrl)
+	}
 	if r.HostMount != 0 {
 		w.number("hostMount", r.HostMount)
 	}
@@ -76,6 +81,16 @@ func encodeGroup(w *jsonWriter, s cgroups.State) {
 		w.close(']')
 	}
 	w.texts("above", s.Above)
+	w.close('}')
+}
+
+func encodeResctrl(w *jsonWriter, s intelrdt.State) {
+	w.open('{')
+	w.texts("tasks", s.Tasks)
+	w.texts("remove", s.Remove)
+	if s.Shared != "" {
+		w.text("shared", s.Shared)
+	}
 	w.close('}')
 }
 
@@ -148,6 +163,8 @@ func (r *record) field(d *jsonReader, key string) {
 		d.object(func(k string) { r.Annotations[k] = d.text() })
 	case "cgroup":
 		r.Cgroup = decodeGroup(d)
+	case "resctrl":
+		r.Resctrl = decodeResctrl(d)
 	case "hostMount":
 		r.HostMount = d.number()
 	case "ownPids":
@@ -176,6 +193,22 @@ func decodeGroup(d *jsonReader) (s cgroups.State) {
 			d.array(func() { s.Dirs = append(s.Dirs, decodeDir(d)) })
 		case "above":
 			s.Above = d.texts()
+		default:
+			d.bad = true
+		}
+	})
+	return s
+}
+
+func decodeResctrl(d *jsonReader) (s intelrdt.State) {
+	d.object(func(key string) {
+		switch key {
+		case "tasks":
+			s.Tasks = d.texts()
+		case "remove":
+			s.Remove = d.texts()
+		case "shared":
+			s.Shared = d.text()
 		default:
 			d.bad = true
 		}

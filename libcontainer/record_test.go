@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"berth/cgroups"
+	"berth/libcontainer/intelrdt"
 	"berth/nsenter"
 )
 
@@ -24,6 +25,10 @@ func records() []record {
 			},
 			Above: []string{"/sys/fs/cgroup/above"},
 		},
+		Resctrl: intelrdt.State{
+			Tasks: []string{"/sys/fs/resctrl/c", "/sys/fs/resctrl/c/mon_groups/id"}, Remove: []string{"/sys/fs/resctrl/c/mon_groups/id"},
+			Shared: "/sys/fs/resctrl/c",
+		},
 		HostMount: 7, OwnPIDs: true, Process: true, Hooks: []string{"prestart"}, Namespaces: []string{"ipc", "mnt"}, Privileged: true, NoKeyring: true,
 		Exec: &ExecSteps{First: 375, Steps: []nsenter.TailStep{
 			{Call: nsenter.Find, Origin: nsenter.Origin{Field: "/process/args/0", Op: "exec", Path: "/bin/true", Phase: "exec"}}, {},
@@ -36,9 +41,12 @@ func records() []record {
 
 func TestRecordEncoding(t *testing.T) {
 	// A field that is new must be written and read, too.
-	for _, v := range []any{record{}, cgroups.State{}, cgroups.Dir{}, nsenter.Tail{}, nsenter.TailStep{}, nsenter.Origin{}} {
-		want := map[string]int{"record": 18, "State": 2, "Dir": 6, "Tail": 2, "TailStep": 2, "Origin": 4}
-		if typ := reflect.TypeOf(v); typ.NumField() != want[typ.Name()] {
+	for _, v := range []any{record{}, cgroups.State{}, intelrdt.State{}, cgroups.Dir{}, nsenter.Tail{}, nsenter.TailStep{}, nsenter.Origin{}} {
+		want := map[string]int{
+			"libcontainer.record": 19, "cgroups.State": 2, "intelrdt.State": 3, "cgroups.Dir": 6,
+			"nsenter.Tail": 2, "nsenter.TailStep": 2, "nsenter.Origin": 4,
+		}
+		if typ := reflect.TypeOf(v); typ.NumField() != want[typ.String()] {
 			t.Errorf("%s has %d fields", typ, typ.NumField())
 		}
 	}

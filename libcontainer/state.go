@@ -17,6 +17,7 @@ import (
 	"berth/cgroups"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
+	"berth/libcontainer/intelrdt"
 )
 
 // The state directory of a container, ROOT/ID:
@@ -50,14 +51,15 @@ type record struct {
 	UID         int               `json:"uid"` // who created it
 	Annotations map[string]string `json:"annotations,omitempty"`
 
-	Cgroup     cgroups.State `json:"cgroup"`
-	HostMount  uint64        `json:"hostMount,omitempty"`  // without a mount namespace: the mount that Rootfs was on before
-	OwnPIDs    bool          `json:"ownPids,omitempty"`    // its pid namespace dies with init
-	Process    bool          `json:"process,omitempty"`    // config.json has one
-	Hooks      []string      `json:"hooks,omitempty"`      // the kinds that config.json has
-	Namespaces []string      `json:"namespaces,omitempty"` // own ones, for hooks that run in them
-	Privileged bool          `json:"privileged,omitempty"`
-	NoKeyring  bool          `json:"noKeyring,omitempty"` // its processes keep the session keyring of the runtime
+	Cgroup     cgroups.State  `json:"cgroup"`
+	Resctrl    intelrdt.State `json:"resctrl,omitzero"`
+	HostMount  uint64         `json:"hostMount,omitempty"`  // without a mount namespace: the mount that Rootfs was on before
+	OwnPIDs    bool           `json:"ownPids,omitempty"`    // its pid namespace dies with init
+	Process    bool           `json:"process,omitempty"`    // config.json has one
+	Hooks      []string       `json:"hooks,omitempty"`      // the kinds that config.json has
+	Namespaces []string       `json:"namespaces,omitempty"` // own ones, for hooks that run in them
+	Privileged bool           `json:"privileged,omitempty"`
+	NoKeyring  bool           `json:"noKeyring,omitempty"` // its processes keep the session keyring of the runtime
 
 	// Exec are the program's steps after exec.fifo, for start to explain.
 	Exec *ExecSteps `json:"exec,omitempty"`

@@ -3,6 +3,7 @@ package libcontainer
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -247,5 +248,58 @@ func TestRunWithoutProcess(t *testing.T) {
 	_, _, err := Create(opt)
 	if want := "start none: process is missing (config.json /process)"; err == nil || !bytes.HasPrefix([]byte(err.Error()), []byte(want)) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestResctrl makes a container in a group of resctrl: init is in it, the
+// record says so, and what is there stays.
+//
+//spec:70
+func TestResctrl(t *testing.T) {
+	if testing.Short() {
+		t.Skip("[root] needs root")
+	}
+	needRoot(t)
+	resctrl, root := t.TempDir(), t.TempDir()
+	gold := filepath.Join(resctrl, "gold")
+	if err := os.Mkdir(gold, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"tasks": "", "schemata": "    L3:0=ff\n"} {
+		if err := os.WriteFile(filepath.Join(gold, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create := func(rdt specs.LinuxIntelRdt) (*Container, *Process, error) {
+		opt := testOptions(root, testBundle(t, func(s *specs.Spec) { s.Linux.IntelRdt = &rdt }), "rdt")
+		opt.test.facts = func(f *host.Facts) { f.Resctrl = resctrl }
+		return Create(opt)
+	}
+	if _, _, err := create(specs.LinuxIntelRdt{ClosID: "gold", Schemata: []string{"L3:0=1"}}); err == nil {
+		t.Fatal("a group with other schemata was taken")
+	}
+	if _, err := os.Stat(filepath.Join(root, "rdt")); err == nil {
+		t.Error("the refused container has left its state")
+	}
+	c, p, err := create(specs.LinuxIntelRdt{ClosID: "gold", Schemata: []string{"L3:0=ff"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Wait4(p.PID, nil, 0, nil)
+	defer p.Pidfd.Close()
+	defer c.Unlock()
+	if tasks, _ := os.ReadFile(filepath.Join(gold, "tasks")); strings.TrimSpace(string(tasks)) != fmt.Sprint(p.PID) {
+		t.Errorf("in the group is %q, not init %d", tasks, p.PID)
+	}
+	var saved Container
+	saved.dir, saved.ID = c.dir, c.ID
+	if err := saved.readRecord(); err != nil || !slices.Equal(saved.record.Resctrl.Tasks, []string{gold}) {
+		t.Errorf("recorded: %+v, %v", saved.record.Resctrl, err)
+	}
+	if err := c.Delete(true); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(gold); err != nil {
+		t.Error(err)
 	}
 }

@@ -209,6 +209,8 @@ func condition(name, runtime, view string) (bool, error) {
 		return err == nil, nil
 	case "veth":
 		return exec.Command("unshare", "-n", "busybox", "ip", "link", "add", "dev0", "type", "veth").Run() == nil, nil
+	case "resctrl":
+		return strings.Contains(mountinfo(), " - resctrl "), nil
 	case "sys_resource":
 		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
 		return has == 1, err

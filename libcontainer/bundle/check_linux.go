@@ -264,8 +264,11 @@ func (c *checker) propagation(p string) {
 // intelRdt: config-linux.md, IntelRdt. The identity becomes a directory's
 // name in resctrl; "/" is the root of resctrl itself.
 func (c *checker) intelRdt(r *specs.LinuxIntelRdt) {
-	if id := r.ClosID; id == "." || id == ".." || id != "/" && strings.ContainsAny(id, "/\n\x00") {
+	switch id := r.ClosID; {
+	case id == "." || id == ".." || id != "/" && strings.ContainsAny(id, "/\n\x00"):
 		c.bad("closID", "", "%q cannot be the name of a directory in resctrl", id)
+	case id == "info" || id == "mon_groups" || id == "mon_data":
+		c.bad("closID", "", "%q is a directory of resctrl's own", id)
 	}
 	for i, line := range r.Schemata {
 		if strings.ContainsAny(line, "\n\x00") {

@@ -13,12 +13,9 @@ import (
 const cgroupRoot = "/sys/fs/cgroup"
 
 // probeCgroup reads the layout of the control groups that the calling process
-// sees. A machine without them gives the zero Cgroup.
-func probeCgroup() Cgroup {
-	mountinfo, err := ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return Cgroup{}
-	}
+// sees, whose mountinfo it is given. A machine without them gives the zero
+// Cgroup.
+func probeCgroup(mountinfo []byte) Cgroup {
 	self, err := ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return Cgroup{}
@@ -85,6 +82,24 @@ func (c *Cgroup) add(m *mount, own []membership) {
 	}
 }
 
+// parseResctrl returns where the first file system of type resctrl is mounted,
+// "" where none is.
+func parseResctrl(mountinfo []byte) string {
+	if !bytes.Contains(mountinfo, []byte(" - resctrl ")) {
+		return ""
+	}
+	mounts, err := parseMounts(bytes.NewReader(mountinfo))
+	if err != nil {
+		return ""
+	}
+	for i := range mounts {
+		if m := &mounts[i]; m.resctrl && visible(mounts, m) {
+			return m.point
+		}
+	}
+	return ""
+}
+
 // membership is one line of /proc/self/cgroup: the group the process is in,
 // of the hierarchy with these controllers. None means cgroup v2.
 type membership struct {
@@ -131,6 +146,7 @@ type mount struct {
 	id, parent  string
 	root, point string
 	cgroup, v2  bool
+	resctrl     bool
 	super       string // the super block's options
 }
 
@@ -164,6 +180,7 @@ func parseMount(line string) (m mount, ok bool) {
 	fstype, tail, _ := strings.Cut(tail, " ")
 	m.v2 = fstype == "cgroup2"
 	m.cgroup = m.v2 || fstype == "cgroup"
+	m.resctrl = fstype == "resctrl"
 	m.point = unescape(m.point)
 	if m.cgroup {
 		m.root = unescape(m.root)

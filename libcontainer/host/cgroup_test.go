@@ -187,7 +187,11 @@ func TestUnescape(t *testing.T) {
 }
 
 func TestProbeCgroupIsStable(t *testing.T) {
-	a, b := probeCgroup(), probeCgroup()
+	mountinfo, err := ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := probeCgroup(mountinfo), probeCgroup(mountinfo)
 	if !reflect.DeepEqual(a, b) {
 		t.Errorf("%+v\n%+v", a, b)
 	}
@@ -208,4 +212,21 @@ func FuzzParseCgroup(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestParseResctrl(t *testing.T) {
+	const root = "22 1 8:1 / / rw - ext4 /dev/root rw\n"
+	const other = "24 22 0:30 / /mnt/with\\040space rw shared:3 - resctrl resctrl rw,cdp\n"
+	for mountinfo, want := range map[string]string{
+		"":    "",
+		root:  "",
+		other: "/mnt/with space",
+		root + "23 22 0:30 / /sys/fs/resctrl rw - resctrl resctrl rw\n" + other:                                    "/sys/fs/resctrl",
+		root + "23 22 0:30 / /sys/fs/resctrl rw - resctrl resctrl rw\n25 23 0:31 / /sys/fs/resctrl - tmpfs x rw\n": "",
+		root + "23 22 0:31 / /x - resctrl  - tmpfs x rw\n":                                                         "",
+	} {
+		if got := parseResctrl([]byte(mountinfo)); got != want {
+			t.Errorf("%q from\n%s", got, mountinfo)
+		}
+	}
 }

@@ -21,6 +21,7 @@ type Facts struct {
 
 	Namespaces []string // the kinds that this kernel has, named as in /proc/self/ns: "mnt", "net", "time" …
 	Cgroup     Cgroup
+	Resctrl    string // where resctrl is mounted, "" where it is not
 
 	Stdio [3]Stdio // what the runtime's descriptors 0, 1 and 2 are
 

@@ -11,12 +11,14 @@ import (
 // Probe gathers the facts about this machine and this process. It only reads.
 func Probe() Facts {
 	f := ProbeProcess()
-	f.Cgroup = probeCgroup()
+	mountinfo, _ := ReadFile("/proc/self/mountinfo") // without it there is nothing mounted that matters
+	f.Cgroup = probeCgroup(mountinfo)
+	f.Resctrl = parseResctrl(mountinfo)
 	return f
 }
 
-// ProbeProcess is Probe without the control groups, for a process that joins a
-// container.
+// ProbeProcess is Probe without control groups and resctrl, for a process that
+// joins a container.
 func ProbeProcess() Facts {
 	f := Facts{
 		Kernel:     kernelVersion(),
