@@ -27,6 +27,9 @@ const (
 	ManagerDisabled = "disabled" // the container stays in the runtime's groups
 )
 
+// Managers are all that Options.Manager takes.
+func Managers() []string { return []string{ManagerCgroupfs, ManagerDisabled} }
+
 // Options are the decisions that are not in config.json.
 type Options struct {
 	// Manager is ManagerCgroupfs, also when empty, or ManagerDisabled.

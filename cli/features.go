@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 	"github.com/urfave/cli/v2"
 
@@ -19,10 +18,12 @@ func (r *runner) featuresCommand() *cli.Command {
 	}
 }
 
-// describeFeatures is made from the tables that planning itself uses.
+// describeFeatures adds what this binary is.
 func describeFeatures(facts host.Facts) features.Features {
 	f := libcontainer.Features(facts)
-	f.OCIVersionMin, f.OCIVersionMax = "1.0.0", specs.Version
-	f.Annotations = map[string]string{"io.berth.version": version}
+	f.Annotations["io.berth.version"] = version
+	if commit != "" {
+		f.Annotations["io.berth.commit"] = commit
+	}
 	return f
 }

@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
+	"berth/cgroups"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/process/seccomp"
 )
@@ -139,10 +141,10 @@ func manager(c *cli.Context) (string, error) {
 	if c.Bool("systemd-cgroup") {
 		m = "systemd"
 	}
-	switch m {
-	case "cgroupfs", "disabled":
+	switch {
+	case slices.Contains(cgroups.Managers(), m):
 		return m, nil
-	case "systemd":
+	case m == "systemd":
 		return "", &fault.Error{Op: "cgroup manager", Path: "systemd", Msg: "not supported yet", Code: "usage",
 			Hint: `use cgroupfs (in Docker: "exec-opts": ["native.cgroupdriver=cgroupfs"])`}
 	}

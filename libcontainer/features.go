@@ -6,43 +6,51 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
+	"berth/cgroups"
 	"berth/libcontainer/host"
 	"berth/libcontainer/process"
 	"berth/libcontainer/process/seccomp"
 	"berth/rootfs"
 )
 
-// Features says what plans can hold on this machine, as features.md wants it.
-// It is made from the tables that planning itself uses.
+// Features says what Berth knows, as features.md wants it: whether this
+// machine has it is another matter, but for the seccomp flags. It is made from
+// the tables that planning itself uses. No annotation of a config.json changes
+// what is done, so that none is potentially unsafe.
 func Features(facts host.Facts) features.Features {
 	yes, no := true, false
+	systemd := slices.Contains(cgroups.Managers(), "systemd")
 	var hooks, namespaces []string
 	for _, k := range hookKinds(&specs.Hooks{}) {
 		hooks = append(hooks, k.name)
 	}
 	for _, k := range kinds {
-		if slices.Contains(facts.Namespaces, k.proc) {
-			namespaces = append(namespaces, string(k.spec))
-		}
+		namespaces = append(namespaces, string(k.spec))
 	}
 	slices.Sort(namespaces)
-	idmap := facts.HasMountSetattr()
 	return features.Features{
-		Hooks:        hooks,
-		MountOptions: rootfs.KnownOptions(),
+		OCIVersionMin: "1.0.0",
+		OCIVersionMax: specs.Version,
+		Hooks:         hooks,
+		MountOptions:  rootfs.KnownOptions(),
 		Linux: &features.Linux{
 			Namespaces:   namespaces,
-			Capabilities: process.CapabilityNames(facts.LastCap),
-			Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &no, SystemdUser: &no, Rdma: &yes},
+			Capabilities: process.CapabilityNames(),
+			Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &systemd, SystemdUser: &systemd, Rdma: &yes},
 			Seccomp: &features.Seccomp{
-				Enabled: &facts.Seccomp, Actions: seccomp.Actions(), Operators: seccomp.Operators(),
-				Archs: seccomp.Archs(), KnownFlags: seccomp.Flags(), SupportedFlags: seccomp.Flags(),
+				Enabled: &yes, Actions: seccomp.Actions(), Operators: seccomp.Operators(), Archs: seccomp.Archs(),
+				KnownFlags: seccomp.Flags(), SupportedFlags: seccomp.SupportedFlags(facts.Kernel),
 			},
 			Apparmor:        &features.Apparmor{Enabled: &no},
 			Selinux:         &features.Selinux{Enabled: &no},
-			IntelRdt:        &features.IntelRdt{Enabled: &no},
-			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &idmap}},
-			NetDevices:      &features.NetDevices{Enabled: &no},
+			IntelRdt:        &features.IntelRdt{Enabled: &yes, Schemata: &yes, Monitoring: &yes},
+			MemoryPolicy:    &features.MemoryPolicy{Modes: process.MemoryModes(), Flags: process.MemoryFlags()},
+			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
+			NetDevices:      &features.NetDevices{Enabled: &yes},
+		},
+		Annotations: map[string]string{
+			// The name that features.md and other runtimes have for it.
+			"io.github.seccomp.libseccomp.version": seccomp.Version(),
 		},
 	}
 }

@@ -2,6 +2,7 @@ package process
 
 import (
 	"math/bits"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -24,8 +25,8 @@ var capNames = [...]string{
 	"CAP_CHECKPOINT_RESTORE",
 }
 
-// CapabilityNames are the capabilities 0..last, as "CAP_CHOWN".
-func CapabilityNames(last int) []string { return allCaps(min(last, len(capNames)-1)).names() }
+// CapabilityNames are the known capabilities in their order, as "CAP_CHOWN".
+func CapabilityNames() []string { return slices.Clone(capNames[:]) }
 
 // capSet has bit n for capability n.
 type capSet uint64

@@ -106,6 +106,14 @@ type constant struct {
 	value uint64
 }
 
+func constantNames(table []constant) []string {
+	out := make([]string, len(table))
+	for i, c := range table {
+		out[i] = c.name
+	}
+	return out
+}
+
 // valueOf is 0 for an unknown name.
 func valueOf(table []constant, name string) uint64 {
 	for _, c := range table {

@@ -29,6 +29,12 @@ func memoryFlags() []constant {
 	}
 }
 
+// MemoryModes are the modes that /linux/memoryPolicy takes.
+func MemoryModes() []string { return constantNames(memoryModes()) }
+
+// MemoryFlags are the flags of a mode.
+func MemoryFlags() []string { return constantNames(memoryFlags()) }
+
 func planMemoryPolicy(c *specs.LinuxMemoryPolicy) *memoryPolicy {
 	if c == nil {
 		return nil

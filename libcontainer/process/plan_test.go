@@ -670,13 +670,10 @@ func TestHomeOf(t *testing.T) {
 }
 
 func TestCapabilityNames(t *testing.T) {
-	for i, name := range CapabilityNames(99) {
+	for i, name := range CapabilityNames() {
 		if capNumber(name) != i {
 			t.Errorf("%s is %d, not %d", name, capNumber(name), i)
 		}
-	}
-	if n := len(CapabilityNames(37)); n != 38 {
-		t.Error(n)
 	}
 	for name, want := range map[string]int{"CAP_SYS_ADMIN": unix.CAP_SYS_ADMIN, "CAP_BPF": unix.CAP_BPF, "CAP_CHECKPOINT_RESTORE": unix.CAP_CHECKPOINT_RESTORE, "CAP_SETFCAP": unix.CAP_SETFCAP, "CAP_MKNOD": unix.CAP_MKNOD, "CAP_": -1, "": -1} {
 		if got := capNumber(name); got != want {

@@ -1,10 +1,15 @@
 package seccomp
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	libseccomp "github.com/seccomp/libseccomp-golang"
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/host"
 )
 
 // Version is the version of libseccomp that is linked in, such as "2.5.4".
@@ -36,7 +41,20 @@ func Archs() []string {
 		specs.ArchMIPSEL, specs.ArchMIPSEL64, specs.ArchMIPSEL64N32, specs.ArchPARISC, specs.ArchPARISC64,
 		specs.ArchPPC, specs.ArchPPC64, specs.ArchPPC64LE, specs.ArchRISCV64, specs.ArchS390, specs.ArchS390X,
 		specs.ArchX32, specs.ArchX86, specs.ArchX86_64,
-	}, func(a specs.Arch) bool { _, ok := architecture(a); return ok })
+		specs.ArchLOONGARCH64, specs.ArchM68K, specs.ArchSH, specs.ArchSHEB,
+	}, func(a specs.Arch) bool { arch, ok := architecture(a); return ok && inLibrary(arch) })
+}
+
+// inLibrary tells whether the library that is linked in has the architecture.
+// One of the other byte order it has, and does not mix with the machine's own.
+func inLibrary(arch libseccomp.ScmpArch) bool {
+	filter, err := libseccomp.NewFilter(libseccomp.ActAllow)
+	if err != nil {
+		return false
+	}
+	defer filter.Release()
+	err = filter.AddArch(arch)
+	return err == nil || errors.Is(err, unix.EDOM)
 }
 
 // Flags lists the flags that Compile takes.
@@ -45,6 +63,13 @@ func Flags() []string {
 		string(specs.LinuxSeccompFlagLog), string(specs.LinuxSeccompFlagSpecAllow),
 		"SECCOMP_FILTER_FLAG_TSYNC", string(specs.LinuxSeccompFlagWaitKillableRecv),
 	}
+}
+
+// SupportedFlags lists those of Flags that have their effect on a kernel.
+func SupportedFlags(kernel host.Version) []string {
+	return slices.DeleteFunc(Flags(), func(f string) bool {
+		return f == string(specs.LinuxSeccompFlagWaitKillableRecv) && !kernel.AtLeast(5, 19)
+	})
 }
 
 func known[T ~string](all []T, ok func(T) bool) []string {
