@@ -12,48 +12,9 @@ import (
 	"berth/libcontainer/fault"
 )
 
-// open makes the tmpfs, detached, and fills it.
-func (c *CopyUp) open() (fd int, err error) {
-	fd, err = c.tmpfs()
-	if err != nil {
-		return -1, err
-	}
-	if err := c.fill(fd); err != nil {
-		unix.Close(fd)
-		return -1, err
-	}
-	return fd, nil
-}
-
-func (c *CopyUp) tmpfs() (int, error) {
-	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return -1, err
-	}
-	defer unix.Close(fs)
-	params := c.Params
-	if c.Name != "" {
-		params = append([]Param{{Key: "source", Value: c.Name, HasValue: true}}, params...)
-	}
-	for _, q := range params {
-		if q.HasValue {
-			err = unix.FsconfigSetString(fs, q.Key, q.Value)
-		} else {
-			err = unix.FsconfigSetFlag(fs, q.Key)
-		}
-		if err != nil {
-			return -1, fault.From(err, "mount tmpfs -o "+q.String(), c.Target)
-		}
-	}
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return -1, err
-	}
-	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, int(c.Attrs))
-}
-
 // fill copies the directory that the tmpfs will cover. One that is missing
 // leaves it empty.
-func (c *CopyUp) fill(tmpfs int) error {
+func (c *CopyUp) fill(tmpfs int, keep fixed) error {
 	root, err := unix.Open(c.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -75,13 +36,13 @@ func (c *CopyUp) fill(tmpfs int) error {
 		return err
 	}
 	t := treeCopy{top: tmpfs, links: map[inode]string{}}
-	return t.dir(os.NewFile(uintptr(from), c.Target), os.NewFile(uintptr(to), ""), "", c.fixed())
+	return t.dir(os.NewFile(uintptr(from), c.Target), os.NewFile(uintptr(to), ""), "", keep)
 }
 
-// fixed tells which attributes of the top directory the options set, so that
+// fixedBy tells which attributes of the top directory the options set, so that
 // the copy leaves them.
-func (c *CopyUp) fixed() fixed {
-	return fixed{mode: hasParam(c.Params, "mode"), owner: hasParam(c.Params, "uid") || hasParam(c.Params, "gid")}
+func fixedBy(params []Param) fixed {
+	return fixed{mode: hasParam(params, "mode"), owner: hasParam(params, "uid") || hasParam(params, "gid")}
 }
 
 type fixed struct{ mode, owner bool }

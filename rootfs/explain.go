@@ -33,7 +33,7 @@ var hints = [...]struct {
 	{"bind", unix.EMFILE, "each bind mount keeps a descriptor until it is its turn: raise the limit of the runtime (ulimit -n)"},
 	{"bind-device", unix.ENOENT, "in a user namespace devices come from the host, which has no such node"},
 	{"bind-device", unix.EXDEV, "the host's node of this name is another device"},
-	{"idmap", unix.EINVAL, "the source's file system does not support id-mapped mounts, or the mount is id-mapped already"},
+	{"idmap", unix.EINVAL, "this kernel has no id-mapped mounts of this file system (tmpfs since Linux 6.3, overlay not), or it is id-mapped already"},
 	{"idmap", unix.EPERM, "an id-mapped mount needs CAP_SYS_ADMIN in the user namespace of the file system"},
 	{"mount sysfs", unix.EPERM, "sysfs needs a network namespace of the container's own; without one, bind the host's /sys with rbind and ro"},
 	{"mount proc", unix.EPERM, "procfs needs a pid namespace of the container's own, and a host /proc without anything mounted over it"},

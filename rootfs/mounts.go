@@ -207,48 +207,6 @@ func within(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// planIDMap decides the mapping of an id-mapped mount (config.md, "idmap").
-func (p *planner) planIDMap(e *entry) (*IDMap, bool) {
-	own := len(e.UIDMappings) > 0
-	if own != (len(e.GIDMappings) > 0) {
-		p.complain(e.field, "idmap", e.target, "uidMappings and gidMappings belong together", "")
-		return nil, false
-	}
-	if e.flags.IDMap == IDMapNone && !own {
-		return nil, true
-	}
-	if !p.m.privileged {
-		p.complain(e.option(e.flags.IDMapAt), "idmap", e.target, "an id-mapped mount needs CAP_SYS_ADMIN on the host", "")
-		return nil, false
-	}
-	if !p.m.setattr {
-		p.complain(e.field.At("uidMappings"), "idmap", e.target, "an id-mapped mount needs Linux 5.12", "")
-		return nil, false
-	}
-	id := &IDMap{UID: e.UIDMappings, GID: e.GIDMappings, Recursive: e.flags.IDMap == IDMapRecursive}
-	if !own {
-		id.UID, id.GID, id.Userns = p.opt.UIDMappings, p.opt.GIDMappings, p.usernsPath()
-	}
-	if len(id.UID) == 0 && id.Userns == "" {
-		p.complain(e.option(e.flags.IDMapAt), "idmap", e.target, "there is no mapping for it",
-			"give the mount uidMappings and gidMappings, or the container a user namespace")
-		return nil, false
-	}
-	return id, true
-}
-
-func (p *planner) usernsPath() string {
-	if p.spec.Linux == nil {
-		return ""
-	}
-	for _, n := range p.spec.Linux.Namespaces {
-		if n.Type == specs.UserNamespace {
-			return n.Path
-		}
-	}
-	return ""
-}
-
 // The kernel's limits: of one string of fsconfig(2), and of mount(2)'s data.
 const (
 	paramMax = 255
@@ -256,11 +214,11 @@ const (
 )
 
 func (p *planner) planFilesystem(e *entry) {
-	if e.flags.IDMap != IDMapNone || len(e.UIDMappings)+len(e.GIDMappings) > 0 {
-		p.complain(e.option(e.flags.IDMapAt), "idmap", e.target, "only a bind mount can be id-mapped", "")
+	if !p.checkOwner(e) {
 		return
 	}
-	if !p.checkOwner(e) {
+	id, ok := p.planIDMap(e)
+	if !ok {
 		return
 	}
 	m := &Mount{
@@ -277,10 +235,10 @@ func (p *planner) planFilesystem(e *entry) {
 		p.complain(e.field.At("options"), "mount", e.target, "the options are longer than "+strconv.Itoa(dataMax)+" bytes", "")
 		return
 	}
-	if e.flags.CopyUp && !p.planCopyUp(e, m) {
+	if e.flags.CopyUp && !p.planCopyUp(e, m, id) || id != nil && !p.planMapped(e, m, id) {
 		return
 	}
-	// A tmpfs with tmpcopyup has the mode from the runtime.
+	// One that the runtime makes has its mode from there.
 	m.likeMode = m.Type == "tmpfs" && m.Target != "/sys" && m.source < 0 && !hasParam(m.Flags.Params, "mode")
 	p.add(m)
 }
@@ -385,11 +343,14 @@ func joinParams(params []Param) string {
 
 // planCopyUp lets the runtime make the tmpfs, because the copy is made with
 // its rights and from the host.
-func (p *planner) planCopyUp(e *entry, m *Mount) bool {
+func (p *planner) planCopyUp(e *entry, m *Mount, id *IDMap) bool {
 	at := e.option(e.flags.CopyUpAt)
 	switch {
 	case m.Type != "tmpfs":
 		p.complain(at, "tmpcopyup", e.target, "tmpcopyup is for a tmpfs, not for "+m.Type, "")
+		return false
+	case id != nil:
+		p.complain(at, "tmpcopyup", e.target, "tmpcopyup copies owners, and an id-mapped mount changes them", "leave one of them out")
 		return false
 	case m.classic:
 		p.complain(e.field.At("options"), "tmpcopyup", e.target, "an option is too long for a tmpfs with tmpcopyup", "")
@@ -398,19 +359,39 @@ func (p *planner) planCopyUp(e *entry, m *Mount) bool {
 		p.complain(at, "tmpcopyup", e.target, "tmpcopyup needs CAP_SYS_ADMIN on the host", "leave tmpcopyup out, or run as root")
 		return false
 	}
-	attrs := m.Flags.Attr.Set
-	if m.late {
-		attrs &^= unix.MOUNT_ATTR_RDONLY
-	}
-	m.source = len(p.sources)
-	p.sources = append(p.sources, Source{
-		Path: m.Target, Field: e.field, Op: "tmpcopyup",
-		CopyUp: &CopyUp{
-			Root: p.Root, Target: m.Target, Attrs: attrs, Name: m.Source,
-			Params: append(superParams(m.Flags.SB), p.hostIDs(m.Flags.Params)...),
-		},
-	})
+	p.makeInRuntime(m, Source{
+		Path: m.Target, Field: e.field, Op: "tmpcopyup", CopyUp: &CopyUp{Root: p.Root, Target: m.Target},
+	}, p.hostIDs(m.Flags.Params))
 	return true
+}
+
+// planMapped lets the runtime make a file system that is id-mapped: the kernel
+// wants rights over the user namespace of the file system, which is not to be
+// the container's (mount_setattr(2)). Its options speak of the ids in the file
+// system, like the mapping.
+func (p *planner) planMapped(e *entry, m *Mount, id *IDMap) bool {
+	if m.classic {
+		p.complain(e.field.At("options"), "idmap", e.target, "an option is too long, or only for mount(2), which makes no id-mapped mount", "")
+		return false
+	}
+	p.makeInRuntime(m, Source{Path: m.Target, Field: e.field, Op: "mount " + m.Type, IDMap: id}, m.Flags.Params)
+	return true
+}
+
+// makeInRuntime makes s the source of m.
+func (p *planner) makeInRuntime(m *Mount, s Source, params []Param) {
+	s.Fresh = &Fresh{Type: m.Type, Attrs: m.Flags.Attr.Set}
+	if m.Source != "" {
+		s.Fresh.Params = append(s.Fresh.Params, Param{Key: "source", Value: m.Source, HasValue: true, At: -1})
+	}
+	if m.late {
+		s.Fresh.Attrs &^= unix.MOUNT_ATTR_RDONLY
+	} else if s.Fresh.Attrs&unix.MOUNT_ATTR_RDONLY != 0 {
+		s.Fresh.Params = append(s.Fresh.Params, Param{Key: "ro", At: -1}) // as Mount.create has it
+	}
+	s.Fresh.Params = append(append(s.Fresh.Params, superParams(m.Flags.SB)...), params...)
+	m.source = len(p.sources)
+	p.sources = append(p.sources, s)
 }
 
 func hasParam(params []Param, key string) bool {

@@ -47,22 +47,55 @@ func (s Source) fail(err error) error {
 }
 
 func (s Source) open(maps userns) (fd int, err error) {
+	if fd, err = s.detached(); err != nil {
+		return -1, err
+	}
 	if s.CopyUp != nil {
-		return s.CopyUp.open()
+		err = s.CopyUp.fill(fd, fixedBy(s.Fresh.Params))
+	}
+	if err == nil {
+		err = s.change(fd, maps)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// detached is the mount before it is changed.
+func (s Source) detached() (fd int, err error) {
+	if s.Fresh != nil {
+		return s.fresh()
 	}
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	if s.Recursive {
 		flags |= unix.AT_RECURSIVE
 	}
-	fd, err = unix.OpenTree(unix.AT_FDCWD, s.Path, flags)
+	return unix.OpenTree(unix.AT_FDCWD, s.Path, flags)
+}
+
+// fresh makes the file system, detached.
+func (s Source) fresh() (int, error) {
+	fs, err := unix.Fsopen(s.Fresh.Type, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, err
 	}
-	if err := s.change(fd, maps); err != nil {
-		unix.Close(fd)
+	defer unix.Close(fs)
+	for _, q := range s.Fresh.Params {
+		if q.HasValue {
+			err = unix.FsconfigSetString(fs, q.Key, q.Value)
+		} else {
+			err = unix.FsconfigSetFlag(fs, q.Key)
+		}
+		if err != nil {
+			return -1, fault.From(err, "mount "+s.Fresh.Type+" -o "+q.String(), s.Path).For(optionField(s.Field, q.At))
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
 		return -1, err
 	}
-	return fd, nil
+	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, int(s.Fresh.Attrs))
 }
 
 // change sets attributes, propagation and id map of the clone fd.

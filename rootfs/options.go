@@ -61,6 +61,7 @@ type Flags struct {
 	Remount         bool
 	CopyUp          bool // tmpcopyup
 	IDMap           IDMapKind
+	IDMapText       string // of "idmap=TEXT"
 
 	// Where the option that asked for it stands; -1 where there is none.
 	AttrAt, RecAt, IDMapAt, CopyUpAt, RemountAt int
@@ -190,9 +191,17 @@ func ParseOptions(list []string) Flags {
 	f := Flags{AttrAt: -1, RecAt: -1, IDMapAt: -1, CopyUpAt: -1, RemountAt: -1}
 	for i, name := range list {
 		o, known := findOption(name)
+		key, value, _ := strings.Cut(name, "=")
 		switch {
 		case known:
 			f.apply(o, i)
+			if o.effect == idmap {
+				f.IDMapText = ""
+			}
+		case key == "idmap" || key == "ridmap":
+			o, _ = findOption(key)
+			f.apply(o, i)
+			f.IDMapText = value
 		case !forUserSpace(name):
 			f.Params = append(f.Params, param(name, i))
 		}
@@ -242,7 +251,9 @@ func (f Flags) Strings() []string {
 	for _, p := range f.Propagation {
 		out = append(out, propagationName(p.Flag))
 	}
-	out = append(out, [...][]string{nil, {"idmap"}, {"ridmap"}}[f.IDMap]...)
+	if f.IDMap != IDMapNone {
+		out = append(out, Param{Key: [...]string{"", "idmap", "ridmap"}[f.IDMap], Value: f.IDMapText, HasValue: f.IDMapText != ""}.String())
+	}
 	if f.CopyUp {
 		out = append(out, "tmpcopyup")
 	}

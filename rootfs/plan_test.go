@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -126,7 +127,11 @@ func TestPlanComplaints(t *testing.T) {
 		{mounts(`{"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup"]}`), unprivileged, Options{MountNS: true, UserNS: true},
 			"tmpcopyup /x: tmpcopyup needs CAP_SYS_ADMIN on the host (config.json /mounts/0/options/0); leave tmpcopyup out, or run as root"},
 		{mounts(`{"destination": "/x", "type": "tmpfs", "options": ["idmap"]}`), privileged, allNew,
-			"idmap /x: only a bind mount can be id-mapped (config.json /mounts/0/options/0)"},
+			"idmap /x: there is no mapping for it (config.json /mounts/0/options/0); give the mount uidMappings and gidMappings, or the container a user namespace"},
+		{mounts(`{"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup", "idmap=uids=0-1-1;gids=0-1-1"]}`), privileged, allNew,
+			"tmpcopyup /x: tmpcopyup copies owners, and an id-mapped mount changes them (config.json /mounts/0/options/0); leave one of them out"},
+		{mounts(`{"destination": "/x", "type": "tmpfs", "options": ["idmap=uids=0-1-1;gids=0-1-1", "silent"]}`), privileged, allNew,
+			"idmap /x: an option is too long, or only for mount(2), which makes no id-mapped mount (config.json /mounts/0/options)"},
 		{mounts(`{"destination": "/x", "source": "/y", "options": ["bind", "idmap"]}`), privileged, allNew,
 			"idmap /x: there is no mapping for it (config.json /mounts/0/options/1); give the mount uidMappings and gidMappings, or the container a user namespace"},
 		{mounts(`{"destination": "/x", "source": "/y", "options": ["bind", "idmap"], "uidMappings": [{"size": 1}]}`), privileged, allNew,
@@ -386,6 +391,59 @@ func TestPlanIDMap(t *testing.T) {
 		"linux": {"namespaces": [{"type": "user", "path": "/proc/7/ns/user"}]}}`, privileged, user)
 	if id := p.Sources()[0].IDMap; bad.Err() != nil || id == nil || id.Userns != "/proc/7/ns/user" || id.Recursive {
 		t.Errorf("the mapping of the joined namespace is used, got %+v, %v", id, bad)
+	}
+}
+
+// TestPlanInlineIDMap: the mapping behind "idmap=", of the file system's ids to
+// those that the mount shows.
+//
+//spec:16,17
+func TestPlanInlineIDMap(t *testing.T) {
+	user := allNew
+	user.UserNS = true
+	user.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 2, Size: 1000}}
+	user.GIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 5000, Size: 100}}
+	const hint = "; write idmap=uids=FROM-TO-COUNT#FROM-TO-COUNT;gids=FROM-TO-COUNT, where FROM is the id in the file system and TO what the mount shows"
+	for option, want := range map[string]string{
+		"idmap=uids=0-1-10;gids=0-100-10":          "uid 0 1 10, gid 0 100 10",
+		"ridmap=uids=0-1-10#10-11-10;gids=0-100-9": "uid 0 1 10, uid 10 11 10, gid 0 100 9, recursive",
+		"idmap=uids=@1-3-10;gids=@7-9-1":           "uid 1 4 10, gid 7 5009 1",
+		"idmap=uids=0-1-10":                        "uids and gids belong together",
+		"idmap=;":                                  `"" is neither uids nor gids`,
+		"idmap=uids=0-1-10;gids=":                  `"" is not three numbers, FROM-TO-COUNT, of a range of ids`,
+		"idmap=uids=0-1;gids=0-1-1":                `"0-1" is not three numbers, FROM-TO-COUNT, of a range of ids`,
+		"idmap=uids=0-1-0;gids=0-1-1":              `"0-1-0" is not three numbers, FROM-TO-COUNT, of a range of ids`,
+		"idmap=uids=0-4294967295-1;gids=0-1-1":     `"0-4294967295-1" is not three numbers, FROM-TO-COUNT, of a range of ids`,
+		"idmap=uids=0--1-1;gids=0-1-1":             `"0--1-1" is not three numbers, FROM-TO-COUNT, of a range of ids`,
+		"idmap=uids=@1-0-2;gids=0-1-1":             `"1-0-2" is not within one range of the container's user namespace`,
+		"idmap=pids=0-1-1":                         `"pids" is neither uids nor gids`,
+	} {
+		for _, how := range []string{`"type": "tmpfs", "options": ["nosuid", "` + option + `"]`, `"source": "/x", "options": ["bind", "` + option + `"]`} {
+			p, bad := planned(t, mounts(`{"destination": "/a", `+how+`}`), privileged, user)
+			if bad.Err() != nil {
+				if got := bad.Error(); got != "idmap /a: "+want+" (config.json /mounts/0/options/1)"+hint {
+					t.Errorf("%s: %s", option, got)
+				}
+				continue
+			}
+			var got []string
+			id := p.Sources()[0].IDMap
+			for _, m := range id.UID {
+				got = append(got, fmt.Sprint("uid ", m.ContainerID, " ", m.HostID, " ", m.Size))
+			}
+			for _, m := range id.GID {
+				got = append(got, fmt.Sprint("gid ", m.ContainerID, " ", m.HostID, " ", m.Size))
+			}
+			if id.Recursive {
+				got = append(got, "recursive")
+			}
+			if text := strings.Join(got, ", "); text != want {
+				t.Errorf("%s: %s", option, text)
+			}
+			if !strings.Contains(strings.Join(p.Lines(), "\n"), option) {
+				t.Errorf("%s: not in the plan's text", option)
+			}
+		}
 	}
 }
 

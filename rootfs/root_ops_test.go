@@ -46,7 +46,7 @@ func TestRootOps(t *testing.T) {
 
 	for _, c := range []struct {
 		name, config, script, want string
-		newOnly                    bool
+		since                      host.Version
 		prepare                    func(t *testing.T, root string)
 	}{
 		{
@@ -68,11 +68,11 @@ func TestRootOps(t *testing.T) {
 			want:   "/data ro,relatime DISK\n/data/sub rw,relatime tmpfs tmpfs\n",
 		},
 		{
-			name:    "rro is of the tree",
-			config:  withProc(`{"destination": "/data", "source": "DATA", "options": ["rbind", "rro", "noatime"]}`),
-			script:  `show /data; show /data/sub`,
-			want:    "/data ro,noatime DISK\n/data/sub ro,relatime tmpfs tmpfs\n",
-			newOnly: true,
+			name:   "rro is of the tree",
+			config: withProc(`{"destination": "/data", "source": "DATA", "options": ["rbind", "rro", "noatime"]}`),
+			script: `show /data; show /data/sub`,
+			want:   "/data ro,noatime DISK\n/data/sub ro,relatime tmpfs tmpfs\n",
+			since:  host.Version{Major: 5, Minor: 12},
 		},
 		{
 			name:   "propagation of a bind",
@@ -155,9 +155,17 @@ func TestRootOps(t *testing.T) {
 			name: "idmap",
 			config: withProc(`{"destination": "/data", "source": "DATA", "options": ["bind", "idmap"],
 				"uidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}], "gidMappings": [{"containerID": 0, "hostID": 2000, "size": 10}]}`),
-			script:  `show /data; busybox stat -c '%u %g' /data/file`,
-			want:    "/data rw,relatime,idmapped DISK\n1000 2000\n",
-			newOnly: true,
+			script: `show /data; busybox stat -c '%u %g' /data/file`,
+			want:   "/data rw,relatime,idmapped DISK\n1000 2000\n",
+			since:  host.Version{Major: 5, Minor: 12},
+		},
+		{
+			name: "idmap of new file systems",
+			config: withProc(`{"destination": "/data", "type": "tmpfs", "source": "mapped", "options": ["nosuid", "mode=711", "ro", "uid=3", "gid=4",
+				"idmap=uids=0-1000-10;gids=0-2000-10"]}`),
+			script: `show /data; busybox stat -c '%a %u %g' /data`,
+			want:   "/data ro,nosuid,relatime,idmapped tmpfs mapped\n711 1003 2004\n",
+			since:  host.Version{Major: 6, Minor: 3},
 		},
 		{
 			name:   "an overlay of many layers with long names",
@@ -202,10 +210,10 @@ func TestRootOps(t *testing.T) {
 		},
 	} {
 		for _, kernel := range []host.Version{thisKernel, {Major: 5, Minor: 10}, {Major: 6, Minor: 1}} {
-			if c.newOnly && kernel.Major == 5 {
-				continue
-			}
 			t.Run(fmt.Sprintf("%s %d.%d", c.name, kernel.Major, kernel.Minor), func(t *testing.T) {
+				if !kernel.AtLeast(c.since.Major, c.since.Minor) {
+					t.Skipf("[kernel] needs Linux %d.%d", c.since.Major, c.since.Minor)
+				}
 				before := hostMounts(t)
 				bundle := busyboxRoot(t)
 				if c.prepare != nil {

@@ -20,14 +20,15 @@ const (
 	inTurn
 )
 
-// Source is something of the host: a mount that is cloned, or a new tmpfs with
-// a copy of what it covers.
+// Source is something that is attached: a mount of the host that is cloned, or
+// a file system that the runtime makes.
 type Source struct {
 	Path      string // on the host, absolute
 	Recursive bool   // with what is mounted below it
 	Attr, Rec Attr   // of the mount; of the whole tree
 	IDMap     *IDMap
-	CopyUp    *CopyUp // a tmpfs instead of a clone
+	Fresh     *Fresh  // a new file system instead of a clone
+	CopyUp    *CopyUp // what it starts with
 
 	Field fault.Pointer // the config.json entry that asked for it
 	Op    string        // for messages
@@ -45,11 +46,15 @@ type IDMap struct {
 	Recursive bool
 }
 
-// CopyUp is a tmpfs that starts with a copy of the directory it covers.
+// Fresh is a new file system.
+type Fresh struct {
+	Type   string
+	Params []Param
+	Attrs  uint64 // MOUNT_ATTR_*
+}
+
+// CopyUp is the directory that a tmpfs covers, and starts with a copy of.
 type CopyUp struct {
 	Root   string // of the container, on the host
 	Target string // the directory inside Root
-	Params []Param
-	Attrs  uint64 // MOUNT_ATTR_*
-	Name   string // the source that mountinfo shows
 }

@@ -19,6 +19,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/host"
 )
 
 var update = flag.Bool("update", false, "write what was seen into script/peers.txt and the want files of faults/")
@@ -209,6 +211,8 @@ func condition(name, runtime, view string) (bool, error) {
 		return err == nil, nil
 	case "veth":
 		return exec.Command("unshare", "-n", "busybox", "ip", "link", "add", "dev0", "type", "veth").Run() == nil, nil
+	case "tmpfs-idmap":
+		return host.Probe().Kernel.AtLeast(6, 3), nil
 	case "resctrl":
 		return strings.Contains(mountinfo(), " - resctrl "), nil
 	case "sys_resource":
