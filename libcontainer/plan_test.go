@@ -93,6 +93,42 @@ func TestProgramsHold(t *testing.T) {
 	}
 }
 
+// TestPlanOfDevices: network devices and the group of resctrl are in the
+// plan's text and JSON, and the program stops for the devices before the pivot.
+//
+//spec:44,70
+func TestPlanOfDevices(t *testing.T) {
+	b := load(t, func(s *specs.Spec) {
+		s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {Name: "ctr%d"}}
+		s.Linux.IntelRdt = &specs.LinuxIntelRdt{ClosID: "gold"}
+	})
+	plan, err := NewPlan(b, machines()["6.18 cgroup2"], PlanOptions{ID: "id", Fifo: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"network devices:\n  move network device eth0 as ctr%d   # /linux/netDevices/eth0\n",
+		"resctrl:\n  find group /sys/fs/resctrl/gold   # /linux/intelRdt/closID\n",
+	} {
+		if !strings.Contains(plan.String(), line) {
+			t.Errorf("no %q in\n%s", line, plan)
+		}
+	}
+	raw, err := json.Marshal(plan)
+	if err != nil || !strings.Contains(string(raw), `"netDevices":[{"host":"eth0","name":"ctr%d","field":"/linux/netDevices/eth0"}]`) {
+		t.Errorf("%v %s", err, raw)
+	}
+	program, err := plan.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := program.String()
+	stop, pivot := strings.Index(text, "hooks)  # /linux/netDevices"), strings.Index(text, "pivot_root(")
+	if stop < 0 || pivot < stop {
+		t.Errorf("the program stops at %d and pivots at %d", stop, pivot)
+	}
+}
+
 func holds(t *testing.T, name string, b *bundle.Bundle, facts host.Facts, opt PlanOptions) {
 	t.Helper()
 	plan, err := NewPlan(b, facts, opt)

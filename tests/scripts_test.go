@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -213,6 +214,16 @@ func condition(name, runtime, view string) (bool, error) {
 		return exec.Command("unshare", "-n", "busybox", "ip", "link", "add", "dev0", "type", "veth").Run() == nil, nil
 	case "tmpfs-idmap":
 		return host.Probe().Kernel.AtLeast(6, 3), nil
+	case "weighted-interleave":
+		return host.Probe().Kernel.AtLeast(6, 9), nil
+	case "numa":
+		_, err := os.Stat("/proc/self/numa_maps")
+		return err == nil, nil
+	case "hugetlb":
+		_, err := os.Stat("/sys/kernel/mm/hugepages/hugepages-2048kB")
+		return err == nil && controller("hugetlb"), nil
+	case "rdma":
+		return controller("rdma"), nil
 	case "resctrl":
 		return strings.Contains(mountinfo(), " - resctrl "), nil
 	case "sys_resource":
@@ -229,6 +240,17 @@ func rootTests() bool { return os.Geteuid() == 0 && !testing.Short() }
 func unified() bool {
 	var fs unix.Statfs_t
 	return unix.Statfs("/sys/fs/cgroup", &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+// controller tells whether cgroup v2 has it here, alone or beside v1.
+func controller(name string) bool {
+	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		raw, _ := os.ReadFile(dir + "/cgroup.controllers")
+		if slices.Contains(strings.Fields(string(raw)), name) {
+			return true
+		}
+	}
+	return false
 }
 
 // hybrid tells whether v2 stands beside v1.

@@ -14,6 +14,8 @@ func hint(op string, errno syscall.Errno) string {
 		return "a group of the container's name is there and not its own: remove it, or name it as closID"
 	case strings.HasPrefix(op, "find") && errno == unix.ENOENT:
 		return "without schemata the group has to be there: make it with mkdir, or give schemata"
+	case strings.HasPrefix(op, "make") && errno == unix.ENOENT:
+		return "without mon_groups the processor, or resctrl as it is mounted, has no monitoring"
 	case errno == unix.ENOSPC:
 		return "the processor has no class of service, or no monitoring id, left: info/*/num_closids and num_rmids say how many it has"
 	case errno == unix.EINVAL && strings.HasPrefix(op, "write"):

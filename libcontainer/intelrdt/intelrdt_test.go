@@ -314,3 +314,24 @@ func TestKernelsOwnWords(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestHints: every failure of the kernel that resctrl.rst names says what to
+// try.
+func TestHints(t *testing.T) {
+	for _, c := range []struct {
+		op    string
+		errno unix.Errno
+		word  string
+	}{
+		{"make resctrl group", unix.EEXIST, "closID"}, {"find resctrl group", unix.ENOENT, "mkdir"},
+		{"make resctrl group", unix.ENOENT, "monitoring"}, {"make resctrl group", unix.ENOSPC, "num_closids"},
+		{"write \"L3:0=x\" to", unix.EINVAL, "info/"}, {"write \"7\" to", unix.EACCES, "root"}, {"stat", unix.EPERM, "root"},
+	} {
+		if got := hint(c.op, c.errno); !strings.Contains(got, c.word) {
+			t.Errorf("%s, %v: %q", c.op, c.errno, got)
+		}
+	}
+	if got := hint("stat", unix.EIO); got != "" {
+		t.Errorf("%q", got)
+	}
+}
