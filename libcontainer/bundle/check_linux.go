@@ -224,7 +224,7 @@ func (c *checker) netDevice(host, name string, taken map[string]string) {
 			name = host
 		}
 		if other, ok := taken[name]; ok && !strings.Contains(name, "%") {
-			c.bad("name", "", "%q is already the name that %q gets", name, other)
+			c.bad("name", `give each a name of its own, or both a template such as "eth%d"`, "%q is already the name that %q gets", name, other)
 		}
 		taken[name] = host
 	})
