@@ -16,6 +16,8 @@ func explain(errno syscall.Errno) string {
 		return "the container's network namespace has a device of this name already: choose another, or a template such as \"eth%d\""
 	case unix.EPERM:
 		return "it needs CAP_NET_ADMIN and CAP_SYS_ADMIN over the network namespace that has the device: run as root"
+	case unix.EACCES:
+		return "the device has IPv6 addresses, and the container's network namespace has IPv6 switched off (net.ipv6.conf.all.disable_ipv6)"
 	case unix.EINVAL:
 		return "the kernel does not let every device go, such as a bridge or lo"
 	}

@@ -79,3 +79,17 @@ func TestFailureNamesTheEntry(t *testing.T) {
 		}
 	}
 }
+
+// TestHints: what the kernel refuses comes with what to try.
+func TestHints(t *testing.T) {
+	for errno, word := range map[unix.Errno]string{
+		unix.ENODEV: "ip link", unix.EEXIST: "eth%d", unix.EPERM: "CAP_NET_ADMIN", unix.EACCES: "IPv6", unix.EINVAL: "bridge",
+	} {
+		if got := explain(errno); !strings.Contains(got, word) {
+			t.Errorf("%v: %q", errno, got)
+		}
+	}
+	if got := explain(unix.EIO); got != "" {
+		t.Errorf("%q", got)
+	}
+}
