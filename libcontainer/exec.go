@@ -369,6 +369,9 @@ func (e *execution) start(born bool) (err error) {
 	if err := e.plan.process.SetInitialCPUs(e.child.PID); err != nil {
 		return err
 	}
+	if err := e.record.Resctrl.Add(e.child.PID); err != nil {
+		return err
+	}
 	if e.plan.entry == entersByMove {
 		return cgroups.Open(e.group).Add(e.child.PID)
 	}

@@ -305,11 +305,12 @@ func TestRuntimeKilled(t *testing.T) {
 				if err := ForceRemove(root, "killed", nil); err != nil {
 					t.Fatalf("message %d: %v", at, err)
 				}
-				deadline := time.Now().Add(5 * time.Second)
-				for before.diff(look(t, dir, "killed")) != "" && time.Now().Before(deadline) {
+				diff := "unknown"
+				for deadline := time.Now().Add(5 * time.Second); diff != "" && time.Now().Before(deadline); {
 					time.Sleep(5 * time.Millisecond)
+					diff = before.diff(look(t, dir, "killed"))
 				}
-				if diff := before.diff(look(t, dir, "killed")); diff != "" {
+				if diff != "" {
 					t.Fatalf("message %d:\n%s", at, diff)
 				}
 				if left, _ := os.ReadDir(root); len(left) > 0 {

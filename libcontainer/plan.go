@@ -74,8 +74,8 @@ func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error)
 
 	p.Cgroup, more = cgroups.NewPlan(spec, opt.ID, facts, cgroups.Options{Manager: opt.CgroupManager, Rootless: opt.Rootless})
 	add()
-
 	p.entry = planEntry(p.Cgroup.State(), p.Namespaces.forks())
+
 	p.Resctrl, more = intelrdt.NewPlan(spec, opt.ID, facts)
 	add()
 
