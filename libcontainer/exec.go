@@ -201,6 +201,8 @@ type execPlan struct {
 	proc    bool // it needs a trusted procfs
 	forks   bool
 	entry   groupEntry
+
+	privileged bool
 }
 
 // planExec decides; it reads and touches nothing.
@@ -208,6 +210,7 @@ func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (
 	namespaces, _ := planNamespaces(spec, facts)
 	p := &execPlan{
 		user: c.hasOwn("user"), forks: c.hasOwn("pid"), chroot: !c.hasOwn("mnt"), proc: spec.Process.Terminal,
+		privileged: facts.Privileged(),
 	}
 	for _, k := range kinds {
 		if c.hasOwn(k.proc) {
@@ -239,6 +242,9 @@ func (p *execPlan) explain(err error) error {
 	var e *fault.Error
 	if !errors.As(err, &e) {
 		return err
+	}
+	if e.Op == opJoin && e.Errno == unix.EPERM && !p.privileged {
+		e.Hint = "an ordinary user joins containers of his own only, and only once their process has been started"
 	}
 	return p.process.Explain(e)
 }
