@@ -16,10 +16,7 @@ import (
 	"berth/libcontainer/bundle"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
-	"berth/libcontainer/process"
-	"berth/libcontainer/process/seccomp"
 	"berth/nsenter"
-	"berth/rootfs"
 )
 
 // ExecOptions is what exec is asked for.
@@ -71,29 +68,13 @@ func (c *Container) exec(opt ExecOptions) (_ *Process, err error) {
 		return nil, err
 	}
 	defer target.Close()
-	spec, err := c.execSpec(opt)
+	plan, err := c.preparedExec(opt)
 	if err != nil {
 		return nil, err
 	}
-	if err := opt.checkTerminal(spec.Process.Terminal); err != nil {
-		return nil, err
-	}
-	plan, err := c.planExec(spec, host.ProbeProcess(), len(opt.Preserved))
+	group, err := c.execGroup(opt.Cgroups)
 	if err != nil {
 		return nil, err
-	}
-	for _, note := range plan.notes {
-		(&Container{Warn: opt.Warn}).warn(note)
-	}
-	if err := plan.compileSeccomp(filepath.Join(filepath.Dir(c.dir), seccompCache)); err != nil {
-		return nil, err
-	}
-	group, err := c.record.Cgroup.Below(opt.Cgroups)
-	if err != nil {
-		return nil, err
-	}
-	if len(opt.Cgroups) == 0 && group.Unified() && cgroups.Open(group).HandsDown() {
-		group = group.Where(c.record.PID)
 	}
 	e := &execution{
 		Container: c, launch: launch{options: opt.ProcessOptions, explain: plan.explain},
@@ -112,6 +93,40 @@ func (c *Container) exec(opt ExecOptions) (_ *Process, err error) {
 	}
 	e.process.explain = plan.explain
 	return &e.process, nil
+}
+
+// preparedExec is the plan of a process that joins the container, with its
+// seccomp filter.
+func (c *Container) preparedExec(opt ExecOptions) (*execPlan, error) {
+	spec, err := c.execSpec(opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := opt.checkTerminal(spec.Process.Terminal); err != nil {
+		return nil, err
+	}
+	plan, err := c.planExec(spec, host.ProbeProcess(), len(opt.Preserved))
+	if err != nil {
+		return nil, err
+	}
+	// Of the container's own process it was said by create.
+	if opt.File != "" || len(opt.Caps) > 0 {
+		for _, note := range plan.notes {
+			(&Container{Warn: opt.Warn}).warn(note)
+		}
+	}
+	return plan, plan.compileSeccomp(filepath.Join(filepath.Dir(c.dir), seccompCache))
+}
+
+// execGroup is where a process that joins the container belongs: in the groups
+// below the container's that were asked for, else in its own or, where those
+// take no processes any more, in init's.
+func (c *Container) execGroup(below []string) (cgroups.State, error) {
+	group, err := c.record.Cgroup.Below(below)
+	if err == nil && len(below) == 0 && group.Unified() && cgroups.Open(group).HandsDown() {
+		group = group.Where(c.record.PID)
+	}
+	return group, err
 }
 
 // Execute lets a process from Exec execute its program, and waits until it
@@ -190,144 +205,6 @@ func (c *Container) execSpec(opt ExecOptions) (*specs.Spec, error) {
 	spec.Process.Env = append(slices.Clip(spec.Process.Env), homeVariable(spec.Process, root)...)
 	return spec, bundle.CheckProcess(spec).Err()
 }
-
-// execPlan is what a process that joins a container needs, decided.
-type execPlan struct {
-	process *process.Plan
-	notes   []*fault.Error
-	pidfd   int  // the namespaces of init that it joins, CLONE_NEW* flags
-	user    bool // one of them is a user namespace
-	chroot  bool // the container has no mount namespace: its root is init's
-	proc    bool // it needs a trusted procfs
-	forks   bool
-	entry   groupEntry
-
-	privileged bool
-}
-
-// planExec decides; it reads and touches nothing.
-func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (*execPlan, error) {
-	namespaces, _ := planNamespaces(spec, facts)
-	p := &execPlan{
-		user: c.hasOwn("user"), forks: c.hasOwn("pid"), chroot: !c.hasOwn("mnt"), proc: spec.Process.Terminal,
-		privileged: facts.Privileged(),
-	}
-	for _, k := range kinds {
-		if c.hasOwn(k.proc) {
-			p.pidfd |= k.flag
-		}
-	}
-	var complaints fault.List
-	p.process, p.notes, complaints = process.NewPlan(spec, facts, process.Options{
-		ID: c.ID, UserNS: p.user, NoSetgroups: namespaces.DenySetgroups, NoNewKeyring: c.record.NoKeyring,
-		Preserve: preserve, Joins: true,
-	})
-	p.entry = planEntry(c.record.Cgroup, p.forks)
-	if p.entry == entersByBirth && p.process.HasInitialCPUs() {
-		p.entry = entersByMove // they hold until it is in the group
-	}
-	return p, complaints.Err()
-}
-
-func (p *execPlan) compileSeccomp(cache string) error {
-	if p.process.Seccomp() == nil {
-		return nil
-	}
-	filter, complaints := seccomp.Cache{Dir: cache}.Compile(p.process.Seccomp())
-	p.process.Filter = &filter
-	return complaints.Err()
-}
-
-func (p *execPlan) explain(err error) error {
-	var e *fault.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	if e.Op == opJoin && e.Errno == unix.EPERM && !p.privileged {
-		e.Hint = "an ordinary user joins containers of his own only, and only once their process has been started"
-	}
-	return p.process.Explain(e)
-}
-
-// spareFD is a number that no register's descriptor has.
-const spareFD = 1000
-
-// execReceived says which registers hold what the runtime hands over: a pidfd
-// of init, its root where that is not the one of its mount namespace, the group
-// to fork into.
-type execReceived struct {
-	init, root, group nsenter.Reg
-	count             int
-}
-
-func (p *execPlan) received() execReceived {
-	in := execReceived{init: 1, count: 1}
-	next := func() nsenter.Reg {
-		in.count++
-		return nsenter.Reg(in.count)
-	}
-	if p.chroot {
-		in.root = next()
-	}
-	if p.entry == entersByFork {
-		in.group = next()
-	}
-	return in
-}
-
-// compile is the program.
-func (p *execPlan) compile() (*nsenter.Program, error) {
-	in := p.received()
-	b := nsenter.NewBuilder(in.count)
-	at := func(op string) { b.For(nsenter.Origin{Op: op, Phase: fault.PhaseNamespaces}) }
-	p.process.CompileEarly(b)
-	var proc nsenter.Reg
-	if p.proc {
-		// The host's own, while nothing of the container's is in the way.
-		at("open a procfs")
-		proc = rootfs.CompileHostProc(b)
-	}
-	if p.pidfd != 0 {
-		at(opJoin)
-		b.Setns(in.init, p.pidfd)
-	}
-	b.Close(in.init)
-	if p.user {
-		becomeRoot(b)
-	}
-	at("open the container's root")
-	root := in.root
-	if p.chroot {
-		b.Fchdir(root)
-		b.ChrootHere()
-	} else {
-		root = b.OpenHost("/", unix.O_PATH|unix.O_DIRECTORY)
-	}
-	b.RootOpen()
-	var console nsenter.Reg
-	if p.process.Terminal() {
-		console = rootfs.CompileTerminal(b, root, proc, spareFD)
-		b.Close(proc)
-	}
-	if p.forks {
-		// From here on the container sees the process, which has nothing of the
-		// host's any more but its end of the conversation.
-		at("fork")
-		forkInto(b, in.group)
-	}
-	p.process.CompileSetup(b, 0)
-	if p.process.NeedsOutside() || p.user {
-		b.For(nsenter.Origin{Op: "limit", Phase: fault.PhaseProcess})
-		b.Sync(nsenter.SyncLimits)
-	}
-	program := p.process.CompileFinish(b, root, console)
-	b.For(nsenter.Origin{Op: "hand over", Phase: fault.PhaseProcess})
-	b.Sync(nsenter.SyncReady)
-	p.process.CompileExec(b, program)
-	return b.Program()
-}
-
-const opJoin = "join the container's namespaces"
 
 // execution is one process while it is being made to join a container.
 type execution struct {
