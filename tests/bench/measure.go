@@ -18,6 +18,7 @@ import (
 const (
 	runTrue    = "run /bin/true"
 	runSeccomp = "run /bin/true with the manager's seccomp profile"
+	runCold    = "  the same, nothing in the cache of compiled filters"
 	execTrue   = "exec /bin/true"
 	lifecycle  = "create + start + end of the process + delete"
 	createOnly = "  of that, create"
@@ -200,9 +201,28 @@ func (b *bench) measurements() []measurement {
 				return nil
 			}
 			return b.measureRun(runSeccomp, "seccomp", d)
+		}}, measurement{runCold, func(d contender) error {
+			if d.name == "floor" {
+				return nil
+			}
+			if err := forgetFilters(b.container(d, "seccomp").root); err != nil {
+				return err
+			}
+			return b.measureRun(runCold, "seccomp", d)
 		}})
 	}
 	return append(list, measurement{execTrue, b.measureExec}, measurement{lifecycle, b.measureLifecycle})
+}
+
+// forgetFilters removes the compiled filters that a contender has kept below
+// its state root: berth's, crun's; runc keeps none.
+func forgetFilters(root string) error {
+	for _, dir := range []string{"@seccomp", ".cache/seccomp"} {
+		if err := os.RemoveAll(filepath.Join(root, dir)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // measureAll tries everything once, then makes n rounds in which the contenders take turns, each round in another order,

@@ -50,7 +50,7 @@ func ratio[T ~int64](a, b T) string {
 // printTimes prints one block per thing measured, one line per contender.
 func (b *bench) printTimes(out io.Writer) {
 	fmt.Fprintf(out, "%-8s %11s %11s %8s %8s %11s\n", "", "minimum", "median", "/crun", "/floor", "cpu")
-	for _, what := range []string{runTrue, runSeccomp, execTrue, lifecycle, createOnly, startOnly, deleteOnly} {
+	for _, what := range []string{runTrue, runSeccomp, runCold, execTrue, lifecycle, createOnly, startOnly, deleteOnly} {
 		if b.results[what] == nil {
 			continue
 		}
@@ -79,7 +79,7 @@ func (b *bench) timeLine(what, name string, s *series) string {
 
 // medianOf is 0 where nothing was measured. The floor has no seccomp filter; its plain run stands for it.
 func (b *bench) medianOf(what, name string) time.Duration {
-	if name == "floor" && what == runSeccomp {
+	if name == "floor" && (what == runSeccomp || what == runCold) {
 		what = runTrue
 	}
 	if s := b.results[what][name]; s != nil {

@@ -21,8 +21,8 @@ import (
 )
 
 // Cache is a directory of compiled filters. Managers start every container
-// with the same few profiles, and libseccomp needs longer for one than all the
-// rest of a start takes.
+// with the same few profiles, and compiling one takes as long as a good part of a
+// start.
 //
 // A filter from the cache confines containers, so what is read is held to be
 // the runtime's own: a regular file of its user that nobody else may write,
@@ -109,7 +109,7 @@ const (
 )
 
 // formatVersion changes with what Compile makes of a profile.
-const formatVersion = "1"
+const formatVersion = "2"
 
 // key is the profile and what else the program depends on, each part with its
 // length before it, so that no two profiles read the same.

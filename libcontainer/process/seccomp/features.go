@@ -31,7 +31,7 @@ func Operators() []string {
 	return known([]specs.LinuxSeccompOperator{
 		specs.OpEqualTo, specs.OpGreaterEqual, specs.OpGreaterThan, specs.OpLessEqual,
 		specs.OpLessThan, specs.OpMaskedEqual, specs.OpNotEqual,
-	}, func(o specs.LinuxSeccompOperator) bool { _, ok := operator(o); return ok })
+	}, operator)
 }
 
 // Archs lists the architectures that libseccomp has of the specification's.

@@ -1,14 +1,12 @@
 // Package seccomp compiles the linux.seccomp entry of config.json to a classic
-// BPF program for seccomp(2), by libseccomp, and keeps compiled programs.
+// BPF program for seccomp(2), and keeps compiled programs.
 //
 // Nothing here is called for a container without a profile.
 package seccomp
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"os"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -46,22 +44,23 @@ type compiler struct {
 // are passed over, because profiles are written for many kernels. The
 // complaints point into config.json.
 func Compile(s *specs.LinuxSeccomp) (Filter, fault.List) {
-	use()
 	c := &compiler{profile: s}
 	checked := c.check()
 	if len(c.complaints) > 0 {
 		return Filter{}, c.complaints
 	}
-	bpf := c.compile(checked)
-	if len(c.complaints) > 0 {
+	bpf := program(checked)
+	if n := len(bpf) / instruction; n > maxInstructions {
+		c.complain(field, "", fmt.Sprintf("the filter has %d instructions, the kernel takes %d", n, maxInstructions),
+			"name fewer system calls or arguments")
 		return Filter{}, c.complaints
 	}
 	return Filter{BPF: bpf, Flags: checked.flags}, nil
 }
 
-// checked is a profile in libseccomp's terms.
+// checked is a profile in the kernel's terms.
 type checked struct {
-	action libseccomp.ScmpAction
+	action uint32                // SECCOMP_RET_*
 	arches []libseccomp.ScmpArch // of the entry, in its order
 	flags  uint64
 	rules  []rule
@@ -70,21 +69,21 @@ type checked struct {
 // rule is one element of syscalls.
 type rule struct {
 	names      []string
-	action     libseccomp.ScmpAction
-	conditions [][]libseccomp.ScmpCondition // alternatives; none: any arguments
+	action     uint32
+	conditions [][]condition // alternatives; nil: any arguments
 }
 
 func (c *compiler) check() checked {
 	s := c.profile
 	out := checked{
 		action: c.action(field, "defaultAction", s.DefaultAction, "defaultErrnoRet", s.DefaultErrnoRet),
-		flags:  c.flags(s.Flags),
+		flags:  c.flags(s.Flags, notifies(s)),
 	}
 	for i, a := range s.Architectures {
 		arch, ok := architecture(a)
 		if !ok {
-			c.complain(field.At("architectures").Index(i), string(a), "unknown architecture",
-				"the specification lists them, such as SCMP_ARCH_X86_64")
+			c.complain(field.At("architectures").Index(i), string(a), "libseccomp "+Version()+" does not know this architecture",
+				"leave it out: without an entry, calls of an architecture kill the thread")
 		}
 		out.arches = append(out.arches, arch)
 	}
@@ -107,53 +106,52 @@ func (c *compiler) rule(at fault.Pointer, s *specs.LinuxSyscall) rule {
 
 // action reads an action with the number that SCMP_ACT_ERRNO and
 // SCMP_ACT_TRACE return, EPERM where there is none.
-func (c *compiler) action(at fault.Pointer, key string, a specs.LinuxSeccompAction, retKey string, ret *uint) libseccomp.ScmpAction {
+func (c *compiler) action(at fault.Pointer, key string, a specs.LinuxSeccompAction, retKey string, ret *uint) uint32 {
 	action, ok := actions(a)
-	switch {
-	case a == specs.ActNotify:
-		c.complain(at.At(key), string(a), "seccomp notification is not supported yet", "use another action")
-	case !ok:
+	if !ok {
 		c.complain(at.At(key), string(a), "unknown action", "the specification lists them, such as SCMP_ACT_ERRNO")
 	}
-	takesNumber := action == libseccomp.ActErrno || action == libseccomp.ActTrace
+	takesNumber := action == unix.SECCOMP_RET_ERRNO || action == unix.SECCOMP_RET_TRACE
 	switch {
 	case takesNumber && ret == nil:
-		return action.SetReturnCode(int16(unix.EPERM))
+		return action | uint32(unix.EPERM)
 	case takesNumber && *ret > 0xffff:
 		c.complain(at.At(retKey), fmt.Sprint(*ret), "the number has more than 16 bits", "use an errno")
 	case takesNumber:
-		return action.SetReturnCode(int16(*ret))
+		return action | uint32(*ret)
 	case ret != nil && ok:
 		c.complain(at.At(retKey), fmt.Sprint(*ret), string(a)+" returns no number", "leave it out, or use SCMP_ACT_ERRNO")
 	}
 	return action
 }
 
-func actions(a specs.LinuxSeccompAction) (libseccomp.ScmpAction, bool) {
+func actions(a specs.LinuxSeccompAction) (uint32, bool) {
 	switch a {
 	case specs.ActKill, specs.ActKillThread:
-		return libseccomp.ActKillThread, true
+		return unix.SECCOMP_RET_KILL_THREAD, true
 	case specs.ActKillProcess:
-		return libseccomp.ActKillProcess, true
+		return unix.SECCOMP_RET_KILL_PROCESS, true
 	case specs.ActTrap:
-		return libseccomp.ActTrap, true
+		return unix.SECCOMP_RET_TRAP, true
 	case specs.ActErrno:
-		return libseccomp.ActErrno, true
+		return unix.SECCOMP_RET_ERRNO, true
 	case specs.ActTrace:
-		return libseccomp.ActTrace, true
+		return unix.SECCOMP_RET_TRACE, true
 	case specs.ActAllow:
-		return libseccomp.ActAllow, true
+		return unix.SECCOMP_RET_ALLOW, true
 	case specs.ActLog:
-		return libseccomp.ActLog, true
+		return unix.SECCOMP_RET_LOG, true
+	case specs.ActNotify:
+		return unix.SECCOMP_RET_USER_NOTIF, true
 	}
-	return libseccomp.ActInvalid, false
+	return 0, false
 }
 
 // flags of seccomp(2). Without the entry, speculation stays as it is, as with
 // runc and crun: the mitigation that SPEC_ALLOW turns off is expensive.
 // TSYNC says nothing about a process of one thread, and WAIT_KILLABLE_RECV
-// nothing about a filter without notification; the kernel refuses it there.
-func (c *compiler) flags(list []specs.LinuxSeccompFlag) uint64 {
+// nothing about a filter that does not notify; the kernel refuses it there.
+func (c *compiler) flags(list []specs.LinuxSeccompFlag, notifies bool) uint64 {
 	if list == nil {
 		return unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
 	}
@@ -164,7 +162,11 @@ func (c *compiler) flags(list []specs.LinuxSeccompFlag) uint64 {
 			flags |= unix.SECCOMP_FILTER_FLAG_LOG
 		case specs.LinuxSeccompFlagSpecAllow:
 			flags |= unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
-		case specs.LinuxSeccompFlagWaitKillableRecv, "SECCOMP_FILTER_FLAG_TSYNC":
+		case specs.LinuxSeccompFlagWaitKillableRecv:
+			if notifies {
+				flags |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+			}
+		case "SECCOMP_FILTER_FLAG_TSYNC":
 		default:
 			c.complain(field.At("flags").Index(i), string(f), "unknown flag",
 				"use SECCOMP_FILTER_FLAG_LOG, SPEC_ALLOW, WAIT_KILLABLE_RECV or TSYNC")
@@ -173,12 +175,15 @@ func (c *compiler) flags(list []specs.LinuxSeccompFlag) uint64 {
 	return flags
 }
 
-// conditions are alternatives of conditions that must all hold. libseccomp
-// takes one condition an argument; where a profile has two for the same one,
-// each condition becomes an alternative, which is what runc has always made of
-// it.
-func (c *compiler) conditions(at fault.Pointer, args []specs.LinuxSeccompArg) [][]libseccomp.ScmpCondition {
-	var all []libseccomp.ScmpCondition
+func notifies(s *specs.LinuxSeccomp) bool {
+	return slices.ContainsFunc(s.Syscalls, func(r specs.LinuxSyscall) bool { return r.Action == specs.ActNotify })
+}
+
+// conditions are alternatives of conditions that must all hold. Where a profile
+// has two for the same argument, each condition becomes an alternative, which
+// is what runc has always made of it. nil is no condition at all.
+func (c *compiler) conditions(at fault.Pointer, args []specs.LinuxSeccompArg) [][]condition {
+	var all []condition
 	var seen [6]bool
 	twice := false
 	for i, a := range args {
@@ -194,46 +199,34 @@ func (c *compiler) conditions(at fault.Pointer, args []specs.LinuxSeccompArg) []
 	case len(all) == 0:
 		return nil
 	case !twice:
-		return [][]libseccomp.ScmpCondition{all}
+		return [][]condition{all}
 	}
-	out := make([][]libseccomp.ScmpCondition, len(all))
+	out := make([][]condition, len(all))
 	for i, cond := range all {
-		out[i] = []libseccomp.ScmpCondition{cond}
+		out[i] = []condition{cond}
 	}
 	return out
 }
 
-func (c *compiler) condition(at fault.Pointer, a specs.LinuxSeccompArg) (libseccomp.ScmpCondition, bool) {
-	op, ok := operator(a.Op)
+func (c *compiler) condition(at fault.Pointer, a specs.LinuxSeccompArg) (condition, bool) {
+	ok := operator(a.Op)
 	if !ok {
 		c.complain(at.At("op"), string(a.Op), "unknown operator", "the specification lists them, such as SCMP_CMP_EQ")
 	}
 	if a.Index > 5 {
 		c.complain(at.At("index"), fmt.Sprint(a.Index), "no such argument", "a system call has arguments 0 to 5")
-		return libseccomp.ScmpCondition{}, false
+		return condition{}, false
 	}
-	cond := libseccomp.ScmpCondition{Argument: a.Index, Op: op, Operand1: a.Value, Operand2: a.ValueTwo}
-	return cond, ok
+	return condition{a.Index, a.Op, a.Value, a.ValueTwo}, ok
 }
 
-func operator(op specs.LinuxSeccompOperator) (libseccomp.ScmpCompareOp, bool) {
+func operator(op specs.LinuxSeccompOperator) bool {
 	switch op {
-	case specs.OpNotEqual:
-		return libseccomp.CompareNotEqual, true
-	case specs.OpLessThan:
-		return libseccomp.CompareLess, true
-	case specs.OpLessEqual:
-		return libseccomp.CompareLessOrEqual, true
-	case specs.OpEqualTo:
-		return libseccomp.CompareEqual, true
-	case specs.OpGreaterEqual:
-		return libseccomp.CompareGreaterEqual, true
-	case specs.OpGreaterThan:
-		return libseccomp.CompareGreater, true
-	case specs.OpMaskedEqual:
-		return libseccomp.CompareMaskedEqual, true
+	case specs.OpNotEqual, specs.OpLessThan, specs.OpLessEqual, specs.OpEqualTo, specs.OpGreaterEqual, specs.OpGreaterThan,
+		specs.OpMaskedEqual:
+		return true
 	}
-	return libseccomp.CompareInvalid, false
+	return false
 }
 
 // architecture reads "SCMP_ARCH_X86_64".
@@ -250,90 +243,4 @@ func (c *compiler) complain(at fault.Pointer, path, msg, hint string) {
 	c.complaints = append(c.complaints, &fault.Error{
 		Op: "seccomp", Path: path, Field: at, Msg: msg, Hint: hint, Phase: fault.PhaseConfig,
 	})
-}
-
-// failed is a complaint about what libseccomp refuses.
-func (c *compiler) failed(at fault.Pointer, path string, err error) {
-	e := fault.From(err, "seccomp", path)
-	c.complaints = append(c.complaints, e.For(at).In(fault.PhaseConfig))
-}
-
-func (c *compiler) compile(p checked) []byte {
-	filter, err := libseccomp.NewFilter(p.action)
-	if err != nil {
-		c.failed(field.At("defaultAction"), string(c.profile.DefaultAction), err)
-		return nil
-	}
-	defer filter.Release()
-	for i, arch := range p.arches {
-		if err := filter.AddArch(arch); err != nil {
-			c.failed(field.At("architectures").Index(i), string(c.profile.Architectures[i]), err)
-		}
-	}
-	for i, r := range p.rules {
-		if r.action != p.action { // else the rule says nothing
-			c.add(filter, field.At("syscalls").Index(i), r)
-		}
-	}
-	if len(c.complaints) > 0 {
-		return nil
-	}
-	if optimize {
-		_ = filter.SetOptimize(2) // a binary tree; needs libseccomp 2.5
-	}
-	bpf, err := export(filter)
-	if err != nil {
-		c.failed(field, "", err)
-		return nil
-	}
-	bpf = append(stub(p), bpf...)
-	if len(bpf) > maxInstructions*instruction {
-		c.complain(field, "", fmt.Sprintf("the filter has %d instructions, the kernel takes %d", len(bpf)/instruction, maxInstructions),
-			"name fewer system calls or arguments")
-	}
-	return bpf
-}
-
-// optimize makes a binary tree of the system calls instead of a list.
-const optimize = true
-
-func (c *compiler) add(filter *libseccomp.ScmpFilter, at fault.Pointer, r rule) {
-	for i, name := range r.names {
-		call, err := libseccomp.GetSyscallFromName(name)
-		if err != nil {
-			continue
-		}
-		if err := addRule(filter, call, r); err != nil {
-			c.failed(at.At("names").Index(i), name, err)
-		}
-	}
-}
-
-func addRule(filter *libseccomp.ScmpFilter, call libseccomp.ScmpSyscall, r rule) error {
-	if r.conditions == nil {
-		return filter.AddRule(call, r.action)
-	}
-	var errs []error
-	for _, all := range r.conditions {
-		errs = append(errs, filter.AddRuleConditional(call, r.action, all))
-	}
-	return errors.Join(errs...)
-}
-
-// export is the filter's BPF program. libseccomp writes it to a descriptor
-// only (before 2.6).
-func export(filter *libseccomp.ScmpFilter) ([]byte, error) {
-	fd, err := unix.MemfdCreate("berth-seccomp", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	f := os.NewFile(uintptr(fd), "berth-seccomp")
-	defer f.Close()
-	if err := filter.ExportBPF(f); err != nil {
-		return nil, err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	return io.ReadAll(f)
 }
