@@ -12,7 +12,6 @@ import (
 
 	"berth/libcontainer"
 	"berth/libcontainer/bundle"
-	"berth/libcontainer/host"
 )
 
 func (r *runner) stateCommand() *cli.Command {
@@ -106,7 +105,7 @@ func (r *runner) plan(c *cli.Context) error {
 	default:
 		return usage("plan", "takes options first, then at most the container's ID")
 	}
-	plan, err := libcontainer.NewPlan(b, host.Probe(), libcontainer.PlanOptions{
+	plan, err := libcontainer.NewPlan(b, libcontainer.Facts(b.Spec), libcontainer.PlanOptions{
 		ID: id, NoPivot: c.Bool("no-pivot"), NoNewKeyring: c.Bool("no-new-keyring"),
 		Preserve: c.Int("preserve-fds"), Env: libcontainer.HomeVariable(b), CgroupManager: r.manager, Rootless: r.rootless, Fifo: true,
 	})

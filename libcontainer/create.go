@@ -58,7 +58,7 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	if err := opt.checkTerminal(b.Spec.Process != nil && b.Spec.Process.Terminal); err != nil {
 		return nil, nil, err
 	}
-	facts := host.Probe()
+	facts := Facts(b.Spec)
 	if opt.test.facts != nil {
 		opt.test.facts(&facts)
 	}
@@ -86,6 +86,9 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 		return nil, nil, err
 	}
 	c := &creation{launch: launch{options: opt.ProcessOptions, explain: plan.explain}, opt: opt, plan: plan, bundle: b, facts: facts}
+	c.listen = func(fd *os.File) error {
+		return c.sendListener(plan.Process.Listener(), fd, c.process.PID, specs.StateCreating)
+	}
 	defer func() { err = c.undo.OnError(err) }()
 	if err := c.makeState(); err != nil {
 		return nil, nil, err

@@ -88,6 +88,9 @@ func (c *Container) exec(opt ExecOptions) (_ *Process, err error) {
 	if err := e.birth(); err != nil {
 		return nil, err
 	}
+	e.listen = func(fd *os.File) error {
+		return c.sendListener(plan.process.Listener(), fd, e.process.PID, c.status())
+	}
 	if err := e.converse(e.answer, nil); err != nil {
 		return nil, err
 	}
@@ -105,7 +108,9 @@ func (c *Container) preparedExec(opt ExecOptions) (*execPlan, error) {
 	if err := opt.checkTerminal(spec.Process.Terminal); err != nil {
 		return nil, err
 	}
-	plan, err := c.planExec(spec, host.ProbeProcess(), len(opt.Preserved))
+	facts := host.ProbeProcess()
+	facts.LSM = probeLSM(spec)
+	plan, err := c.planExec(spec, facts, len(opt.Preserved))
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ type execPlan struct {
 func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (*execPlan, error) {
 	namespaces, _ := planNamespaces(spec, facts)
 	p := &execPlan{
-		user: c.hasOwn("user"), forks: c.hasOwn("pid"), chroot: !c.hasOwn("mnt"), proc: spec.Process.Terminal,
+		user: c.hasOwn("user"), forks: c.hasOwn("pid"), chroot: !c.hasOwn("mnt"),
 		privileged: facts.Privileged(),
 	}
 	for _, k := range kinds {
@@ -45,6 +45,7 @@ func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (
 		ID: c.ID, UserNS: p.user, NoSetgroups: namespaces.DenySetgroups, NoNewKeyring: c.record.NoKeyring,
 		Preserve: preserve, Joins: true,
 	})
+	p.proc = p.process.NeedsProc()
 	p.entry = planEntry(c.record.Cgroup, p.forks)
 	if p.entry == entersByBirth && p.process.HasInitialCPUs() {
 		p.entry = entersByMove // they hold until it is in the group
@@ -130,6 +131,9 @@ func (p *execPlan) compile() (*nsenter.Program, error) {
 	var console nsenter.Reg
 	if p.process.Terminal() {
 		console = rootfs.CompileTerminal(b, root, proc, spareFD)
+	}
+	if p.proc {
+		p.process.CompileLabels(b, proc)
 		b.Close(proc)
 	}
 	if p.forks {
@@ -144,6 +148,7 @@ func (p *execPlan) compile() (*nsenter.Program, error) {
 		b.Sync(nsenter.SyncLimits)
 	}
 	program := p.process.CompileFinish(b, root, console)
+	p.process.CompileListener(b)
 	b.For(nsenter.Origin{Op: "hand over", Phase: fault.PhaseProcess})
 	b.Sync(nsenter.SyncReady)
 	p.process.CompileExec(b, program)

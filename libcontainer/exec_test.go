@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
 	"berth/nsenter"
 )
 
@@ -114,6 +115,41 @@ func TestExecTerminal(t *testing.T) {
 	register, _, _ := strings.Cut(strings.TrimLeft(lines[proc], " 0123456789"), " ")
 	if end := index(lines, "close("+register+")"); end < 0 || end >= fork {
 		t.Errorf("%s is still open in the container: close %d, fork %d", register, end, fork)
+	}
+}
+
+// Labels are written through the host's procfs, which is closed before the
+// container sees the process; the child inherits them.
+//
+//spec:26,27
+func TestExecLabels(t *testing.T) {
+	c := &Container{ID: "id", record: record{ID: "id", PID: 42, Namespaces: []string{"pid", "mnt"}, Privileged: true}}
+	facts := machines()["6.18 cgroup2"]
+	facts.LSM = host.LSM{AppArmor: true, SELinux: true}
+	spec := load(t, func(s *specs.Spec) {
+		s.Process.Terminal = false
+		s.Process.ApparmorProfile, s.Process.SelinuxLabel = "p", "u:r:t:s0"
+	}).Spec
+	plan, err := c.planExec(&specs.Spec{Process: spec.Process}, facts, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := plan.compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nsenter.Verify(program); err != nil {
+		t.Error(err)
+	}
+	lines := strings.Split(strings.TrimSpace(program.String()), "\n")
+	proc, fork := index(lines, `"/proc"`), index(lines, "FORK")
+	apparmor, selinux := index(lines, `"exec p", 6)  # /process/apparmorProfile`), index(lines, `"u:r:t:s0", 8)  # /process/selinuxLabel`)
+	if !(0 <= proc && proc < apparmor && apparmor < selinux && selinux < fork) || index(lines, "keycreate") >= 0 {
+		t.Errorf("proc %d, AppArmor %d, SELinux %d, fork %d", proc, apparmor, selinux, fork)
+	}
+	register, _, _ := strings.Cut(strings.TrimLeft(lines[proc], " 0123456789"), " ")
+	if end := index(lines, "close("+register+")"); end < selinux || end >= fork {
+		t.Errorf("%s: close %d, fork %d", register, end, fork)
 	}
 }
 

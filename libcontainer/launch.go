@@ -106,6 +106,7 @@ func planEntry(groups cgroups.State, forks bool) groupEntry {
 type launch struct {
 	options ProcessOptions
 	explain func(error) error
+	listen  func(*os.File) error // takes the descriptor of a filter that notifies
 	child   *nsenter.Child
 	process Process
 	reaped  bool // child has been waited for: its pid may be another's
@@ -143,6 +144,10 @@ func (l *launch) converse(answer func(nsenter.SyncID) error, watch func(nsenter.
 			err = l.adopt(event.PID)
 		case event.End:
 			err = l.died()
+		case event.Sync == nsenter.SyncListener:
+			if err = l.adopted(); err == nil {
+				err = l.listen(event.FD)
+			}
 		case event.FD != nil:
 			l.process.PTMX = event.FD
 		default:

@@ -184,11 +184,17 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 	if p.Process != nil {
 		exec = p.Process.CompileFinish(b, regs.Root, regs.Console)
 	}
+	listens := p.Process != nil && p.Process.Listener() != nil
+	if listens {
+		p.Process.CompileListener(b)
+	}
 	b.For(nsenter.Origin{Op: "hand over", Phase: fault.PhaseProcess})
 	b.Sync(nsenter.SyncReady)
 	if p.fifo {
 		b.For(nsenter.Origin{Op: "open", Path: fifoFile, Phase: fault.PhaseExec})
-		b.DropCode()
+		if !listens { // else the filter is there, which need not allow it
+			b.DropCode()
+		}
 		b.ReportTo(b.OpenAt(in.fifo, fifoFile, unix.O_WRONLY|unix.O_NOFOLLOW))
 	}
 	if p.Process != nil {

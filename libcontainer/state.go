@@ -277,14 +277,18 @@ func (c *Container) State() State {
 // hookState is the state that hooks read (runtime.md#state).
 // pid is init's as the hook sees it.
 func (c *Container) hookState(status specs.ContainerState, pid int) []byte {
-	raw, err := json.Marshal(specs.State{
-		Version: specs.Version, ID: c.ID, Status: status, Pid: pid,
-		Bundle: c.record.Bundle, Annotations: c.record.Annotations,
-	})
+	raw, err := json.Marshal(c.specState(status, pid))
 	if err != nil {
 		panic(err) // strings and numbers only
 	}
 	return raw
+}
+
+func (c *Container) specState(status specs.ContainerState, pid int) specs.State {
+	return specs.State{
+		Version: specs.Version, ID: c.ID, Status: status, Pid: pid,
+		Bundle: c.record.Bundle, Annotations: c.record.Annotations,
+	}
 }
 
 // userName is the name of uid, or "#uid" where it has none.

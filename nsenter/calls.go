@@ -175,6 +175,12 @@ func (b *Builder) Write(fd Reg, s string) *Step {
 	return b.Append(unix.SYS_WRITE, FD(fd), b.Str(s), Num(len(s)))
 }
 
+// Fsetxattr sets an extended attribute of what fd refers to (fsetxattr(2));
+// name is such as "security.selinux".
+func (b *Builder) Fsetxattr(fd Reg, name, value string) *Step {
+	return b.Append(unix.SYS_FSETXATTR, FD(fd), b.Str(name), b.Str(value), Num(len(value)), Num(0))
+}
+
 // --- mounts
 
 // Fsopen opens a file system context (fsopen(2)).

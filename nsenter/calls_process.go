@@ -124,7 +124,18 @@ func (b *Builder) Capset(effective, permitted, inheritable uint64) *Step {
 
 // Seccomp installs a filter; bpf is an array of struct sock_filter
 // (seccomp(2), SECCOMP_SET_MODE_FILTER).
-func (b *Builder) Seccomp(bpf []byte, f uint64) *Step {
+func (b *Builder) Seccomp(bpf []byte, f uint64) *Step { return b.seccomp(bpf, f) }
+
+// SeccompListener is Seccomp for a filter that notifies. It returns the
+// register of the descriptor that notifications are read from, which the
+// kernel makes close-on-exec (seccomp_unotify(2)).
+func (b *Builder) SeccompListener(bpf []byte, f uint64) Reg {
+	r := b.Reserve()
+	b.seccomp(bpf, f|unix.SECCOMP_FILTER_FLAG_NEW_LISTENER).Result = r
+	return r
+}
+
+func (b *Builder) seccomp(bpf []byte, f uint64) *Step {
 	n := len(bpf) / 8
 	filter := b.Bytes(bpf, "filter")
 	// struct sock_fprog: a 16-bit length, padding, a pointer.
@@ -138,6 +149,8 @@ func (b *Builder) Seccomp(bpf []byte, f uint64) *Step {
 var seccompFlags = []flagName{
 	{unix.SECCOMP_FILTER_FLAG_LOG, "SECCOMP_FILTER_FLAG_LOG"},
 	{unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"},
+	{unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, "SECCOMP_FILTER_FLAG_NEW_LISTENER"},
+	{unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"},
 }
 
 // CloexecFrom marks every descriptor from first on close-on-exec

@@ -130,7 +130,7 @@ var callNames = []struct {
 	{unix.SYS_DUP3, "dup3"}, {unix.SYS_FCNTL, "fcntl"}, {unix.SYS_IOCTL, "ioctl"},
 	{unix.SYS_PRCTL, "prctl"}, {unix.SYS_EXECVE, "execve"}, {unix.SYS_EXIT_GROUP, "exit_group"},
 	{unix.SYS_SETSID, "setsid"}, {unix.SYS_UMASK, "umask"}, {unix.SYS_SETHOSTNAME, "sethostname"},
-	{unix.SYS_SETDOMAINNAME, "setdomainname"}, {unix.SYS_KEYCTL, "keyctl"},
+	{unix.SYS_SETDOMAINNAME, "setdomainname"}, {unix.SYS_KEYCTL, "keyctl"}, {unix.SYS_FSETXATTR, "fsetxattr"},
 	{unix.SYS_SETGROUPS, "setgroups"}, {unix.SYS_SETRESUID, "setresuid"}, {unix.SYS_SETRESGID, "setresgid"},
 	{unix.SYS_CAPSET, "capset"}, {unix.SYS_SECCOMP, "seccomp"}, {unix.SYS_PERSONALITY, "personality"},
 	{unix.SYS_CLOSE_RANGE, "close_range"}, {unix.SYS_SET_MEMPOLICY, "set_mempolicy"},

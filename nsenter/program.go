@@ -45,16 +45,17 @@ type SyncID uint32
 
 // The points of the conversation, in the order in which they can come.
 const (
-	SyncMaps    SyncID = iota + 1 // user namespace made: write the id maps
-	SyncOffsets                   // time namespace made: write its offsets
-	SyncHooks                     // namespaces and mounts made, before the pivot: move network devices, run hooks
-	SyncLimits                    // the next steps give up rights: limits of init and of its group
-	SyncReady                     // all done but execve: write the state
-	SyncConsole                   // id of the ptmx that SendFD hands over
+	SyncMaps     SyncID = iota + 1 // user namespace made: write the id maps
+	SyncOffsets                    // time namespace made: write its offsets
+	SyncHooks                      // namespaces and mounts made, before the pivot: move network devices, run hooks
+	SyncLimits                     // the next steps give up rights: limits of init and of its group
+	SyncReady                      // all done but execve: write the state
+	SyncConsole                    // id of the ptmx that SendFD hands over
+	SyncListener                   // id of the descriptor of a seccomp filter that notifies
 )
 
 func (id SyncID) String() string {
-	names := [...]string{"?", "maps", "offsets", "hooks", "limits", "ready", "console"}
+	names := [...]string{"?", "maps", "offsets", "hooks", "limits", "ready", "console", "listener"}
 	if int(id) < len(names) {
 		return names[id]
 	}

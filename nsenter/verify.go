@@ -50,6 +50,7 @@ const (
 	procContext                     // fsopen("proc")
 	procUnsure                      // openat("/proc"), not checked
 	procTrusted                     // a procfs that is no image's
+	procFile                        // a file of it
 	foundPath                       // address that Find returned
 	other                           // anything else
 )
@@ -134,6 +135,7 @@ func (v *verifier) step(i int) {
 	s := &v.p.Steps[i]
 	v.registers(i, s, before)
 	v.paths(i, s, before)
+	v.writes(i, s, before)
 	v.cloexec(i, s)
 	v.privileges(i, s, before)
 	if len(s.Accept) > 0 {
@@ -221,6 +223,8 @@ func made(st *state, s *Step) origins {
 		}
 	case s.Call == unix.SYS_FSMOUNT && s.regAt(0) != 0 && st.reg[s.regAt(0)] == procContext:
 		return procTrusted
+	case s.Call == unix.SYS_OPENAT && s.regAt(0) != 0 && st.reg[s.regAt(0)] == procTrusted:
+		return procFile
 	case s.Call == unix.SYS_OPENAT && path == "/proc" && st.is&pivoted == 0:
 		return procUnsure
 	}
@@ -335,6 +339,24 @@ func (v *verifier) privileges(i int, s *Step, st *state) {
 	}
 }
 
+// writes holds what is written to the trusted procfs, so that no file of an
+// image is taken for a kernel parameter or a label (CVE-2019-16884,
+// CVE-2025-52881). With no_new_privs a label may be refused that is not
+// narrower than the one that is there.
+func (v *verifier) writes(i int, s *Step, st *state) {
+	switch s.Call {
+	case unix.SYS_WRITE:
+		if r := s.regAt(0); v.p.RootAt >= 0 && i >= v.p.RootAt && r != 0 && st.reg[r] != procFile {
+			v.fail(i, "once the root is open, only files of the trusted procfs are written")
+		}
+	case unix.SYS_OPENAT:
+		path, _ := s.textAt(1)
+		if strings.Contains(path, "/attr/") && st.is&noNoNewPrivs == 0 {
+			v.fail(i, "labels are set before no_new_privs")
+		}
+	}
+}
+
 // --- order and shape
 
 // order checks the conversation: each Sync at most once and in the order of
@@ -342,7 +364,7 @@ func (v *verifier) privileges(i int, s *Step, st *state) {
 func (v *verifier) order() {
 	var sync SyncID
 	var forks, reports, capsets int
-	filtered := false
+	filtered, listening := false, false
 	for i := range v.p.Steps {
 		s := &v.p.Steps[i]
 		switch s.Call {
@@ -367,11 +389,43 @@ func (v *verifier) order() {
 		if filtered && s.Call == unix.SYS_CAPSET {
 			capsets++
 		}
-		if filtered && (!mayFollowSeccomp(s.Call) || capsets > 1) {
+		switch {
+		case listening:
+			v.listening(i, s, capsets)
+		case filtered && (!mayFollowSeccomp(s.Call) || capsets > 1):
 			v.fail(i, "seccomp is followed by one capset at most and execve")
 		}
 		filtered = filtered || s.Call == unix.SYS_SECCOMP
+		listening = listening || s.listens()
 	}
+}
+
+// listens tells whether a step installs a filter that notifies.
+func (s *Step) listens() bool {
+	return s.Call == unix.SYS_SECCOMP && s.numAt(1)&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER != 0
+}
+
+// listening is the rule for what follows a filter that notifies: the agent is
+// to have its descriptor before anything else happens, and what has to happen
+// under the filter is only the wait for start.
+func (v *verifier) listening(i int, s *Step, capsets int) {
+	before := &v.p.Steps[i-1]
+	switch {
+	case before.listens():
+		if s.Call != SendFD || s.regAt(1) != before.Result {
+			v.fail(i, "the descriptor of a filter that notifies is handed over at once")
+		}
+	case capsets > 1 || !mayFollowSeccomp(s.Call) && !mayFollowListener(s.Call):
+		v.fail(i, "a filter that notifies is followed by the wait for start, one capset at most and execve")
+	}
+}
+
+func mayFollowListener(c Call) bool {
+	switch c {
+	case Sync, Report, unix.SYS_OPENAT, unix.SYS_PRLIMIT64:
+		return true
+	}
+	return false
 }
 
 func mayFollowSeccomp(c Call) bool {

@@ -60,7 +60,7 @@ func pathsOf(s *Step) (paths []pathArg, known bool) {
 	case unix.SYS_EXECVE, Find: // the process's own program, at the end
 		return nil, true
 	case Store, unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_WRITE, unix.SYS_SETHOSTNAME,
-		unix.SYS_SETDOMAINNAME, unix.SYS_KEYCTL, unix.SYS_PRCTL:
+		unix.SYS_SETDOMAINNAME, unix.SYS_KEYCTL, unix.SYS_PRCTL, unix.SYS_FSETXATTR:
 		return nil, true
 	}
 	return nil, false

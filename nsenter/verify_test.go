@@ -119,6 +119,14 @@ func TestVerifyHolds(t *testing.T) {
 			b.Append(unix.SYS_SECCOMP, Num(1), Num(0), Null())
 			b.ExecvePath("/x", nil, nil)
 		}},
+		{"a filter that notifies", 2, func(b *Builder) {
+			b.RootOpen()
+			b.SendFD(SyncListener, b.SeccompListener(make([]byte, 8), 0))
+			b.Sync(SyncReady)
+			b.ReportTo(b.OpenAt(2, "exec.fifo", unix.O_WRONLY))
+			b.Append(unix.SYS_CAPSET, b.Bytes(make([]byte, 8), "h"), b.Bytes(make([]byte, 24), "none"))
+			b.ExecvePath("/x", nil, nil)
+		}},
 		{"the user changes on either of two ways", 1, func(b *Builder) {
 			other, done := b.Label(), b.Label()
 			b.Fchdir(1).Accepts(unix.EACCES).Else(other)
@@ -161,7 +169,9 @@ func TestVerifyBreaks(t *testing.T) {
 		order    = "syncs come in the order maps, offsets, hooks, limits, ready"
 		end      = "a program ends in execve or exit_group"
 		filter   = "seccomp comes after no_new_privs or while CAP_SYS_ADMIN is there"
+		waits    = "a filter that notifies is followed by the wait for start, one capset at most and execve"
 		follows  = "seccomp is followed by one capset at most and execve"
+		writes   = "once the root is open, only files of the trusted procfs are written"
 		unsure   = "a procfs that was opened by path is checked before it is used"
 	)
 	num := func(v int) Arg { return Num(v) }
@@ -249,6 +259,14 @@ func TestVerifyBreaks(t *testing.T) {
 		{"absolute path in procfs", followed, 2, func(b *Builder) { b.ProcOpen(b.Fsmount(b.Fsopen("proc"), 0), "/sys/x", unix.O_WRONLY) }},
 		{"another file system in procfs's place", followed, 2, func(b *Builder) { b.ProcOpen(b.Fsmount(b.Fsopen("tmpfs"), 0), "sys/x", unix.O_WRONLY) }},
 
+		{"write to a file of the image", writes, 1, func(b *Builder) { b.Write(b.OpenIn(1, "proc/self/attr/exec", unix.O_WRONLY), "exec x") }},
+		{"write to a file that is handed over", writes, 0, func(b *Builder) { b.Write(1, "x") }},
+		{"write to procfs itself", writes, 2, func(b *Builder) { b.Write(b.Fsmount(b.Fsopen("proc"), 0), "x") }},
+		{"label after no_new_privs", "labels are set before no_new_privs", 3, func(b *Builder) {
+			b.Prctl(unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS", Num(1))
+			b.ProcOpen(b.Fsmount(b.Fsopen("proc"), 0), "thread-self/attr/exec", unix.O_WRONLY)
+		}},
+
 		{"openat", cloexec, 0, func(b *Builder) { b.OpenAt(1, "x", 0); b.Last().Args[2] = Num(0) }},
 		{"fsopen", cloexec, 0, func(b *Builder) { b.Fsopen("tmpfs"); b.Last().Args[1] = Num(0) }},
 		{"fsmount", cloexec, 1, func(b *Builder) { b.Fsmount(b.Fsopen("tmpfs"), 0); b.Last().Args[1] = Num(0) }},
@@ -320,6 +338,23 @@ func TestVerifyBreaks(t *testing.T) {
 			seccomp(b)
 		}},
 		{"a step after the filter", follows, 1, func(b *Builder) { seccomp(b); b.Inside() }},
+		{"listener not handed over", "the descriptor of a filter that notifies is handed over at once", 1, func(b *Builder) {
+			b.SeccompListener(make([]byte, 8), 0)
+			b.Sync(SyncReady)
+		}},
+		{"another descriptor handed over", "the descriptor of a filter that notifies is handed over at once", 1, func(b *Builder) {
+			b.SeccompListener(make([]byte, 8), 0)
+			b.SendFD(SyncListener, 1)
+		}},
+		{"a step after a filter that notifies", waits, 2, func(b *Builder) {
+			b.SendFD(SyncListener, b.SeccompListener(make([]byte, 8), 0))
+			b.Inside()
+		}},
+		{"two capsets after a filter that notifies", waits, 3, func(b *Builder) {
+			b.SendFD(SyncListener, b.SeccompListener(make([]byte, 8), 0))
+			capset(b)
+			capset(b)
+		}},
 		{"two capsets after the filter", follows, 2, func(b *Builder) { seccomp(b); capset(b); capset(b) }},
 
 		{"two forks", "a program forks once", 1, func(b *Builder) { b.Fork(); b.Fork() }},

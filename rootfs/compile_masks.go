@@ -18,6 +18,11 @@ func (c *compiler) maskSources() {
 	c.at("/linux/maskedPaths", "mount tmpfs", "")
 	fs := c.b.Fsopen("tmpfs")
 	c.b.FsconfigFlag(fs, "ro")
+	if c.plan.label != "" {
+		c.at(mountLabel, "mount tmpfs", "")
+		c.b.FsconfigString(fs, "context", c.plan.label)
+		c.at("/linux/maskedPaths", "mount tmpfs", "")
+	}
 	c.b.FsconfigCreate(fs)
 	c.empty = c.b.Fsmount(fs, unix.MOUNT_ATTR_RDONLY|procAttrs)
 	c.b.Close(fs)

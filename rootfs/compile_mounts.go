@@ -74,7 +74,7 @@ func (m *Mount) create(c *compiler) nsenter.Reg {
 
 func (m *Mount) parameters(c *compiler, fs nsenter.Reg) {
 	for _, q := range m.Flags.Params {
-		c.at(optionField(m.Field, q.At), "mount "+m.Type, m.Target)
+		c.at(q.field(m.Field), "mount "+m.Type, m.Target)
 		if q.HasValue {
 			c.b.FsconfigString(fs, q.Key, q.Value)
 		} else {
@@ -84,6 +84,7 @@ func (m *Mount) parameters(c *compiler, fs nsenter.Reg) {
 }
 
 func (m *Mount) attach(c *compiler, r nsenter.Reg) {
+	m.labelQueues(c, r)
 	t := m.place(c, r)
 	c.b.MoveMount(r, t)
 	c.b.Close(t)
@@ -184,6 +185,9 @@ func (m *CgroupTree) compile(c *compiler) {
 	tmpfs := &Mount{Base: m.Base, Type: "tmpfs", Source: "cgroup", Target: m.Target}
 	tmpfs.Flags.Attr.Set = attrs &^ unix.MOUNT_ATTR_RDONLY
 	tmpfs.Flags.Params = []Param{{Key: "mode", Value: "755", HasValue: true, At: -1}}
+	if c.plan.label != "" {
+		tmpfs.Flags.Params = append(tmpfs.Flags.Params, context(c.plan.label))
+	}
 	r := tmpfs.create(c)
 	t := c.target(m.Target, 0)
 	c.b.MoveMount(r, t)

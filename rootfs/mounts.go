@@ -229,7 +229,7 @@ func (p *planner) planFilesystem(e *entry) {
 	m.Flags.Attr = m.Flags.Attr.with(m.Flags.Rec.Set, m.Flags.Rec.Clear)
 	m.Flags.Rec = Attr{}
 	m.late = m.Flags.Attr.Set&unix.MOUNT_ATTR_RDONLY != 0 && (m.Type == "tmpfs" || m.Target == "/dev")
-	m.Flags.Params = p.params(e, m.Type)
+	m.Flags.Params = p.labelled(m.Type, p.params(e, m.Type))
 	m.classic = p.classic(m)
 	if m.classic && len(joinParams(m.Flags.Params)) > dataMax {
 		p.complain(e.field.At("options"), "mount", e.target, "the options are longer than "+strconv.Itoa(dataMax)+" bytes", "")
@@ -337,6 +337,9 @@ func joinParams(params []Param) string {
 	parts := make([]string, len(params))
 	for i, q := range params {
 		parts[i] = q.String()
+		if q.At == labelAt { // its categories have commas
+			parts[i] = q.Key + `="` + q.Value + `"`
+		}
 	}
 	return strings.Join(parts, ",")
 }

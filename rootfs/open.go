@@ -89,7 +89,7 @@ func (s Source) fresh() (int, error) {
 			err = unix.FsconfigSetFlag(fs, q.Key)
 		}
 		if err != nil {
-			return -1, fault.From(err, "mount "+s.Fresh.Type+" -o "+q.String(), s.Path).For(optionField(s.Field, q.At))
+			return -1, fault.From(err, "mount "+s.Fresh.Type+" -o "+q.String(), s.Path).For(q.field(s.Field))
 		}
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {

@@ -59,6 +59,7 @@ type Plan struct {
 	HostMounts bool `json:"hostMounts,omitempty"`
 
 	m       machine
+	label   string   // linux.mountLabel, where it is to be applied
 	sources []Source // in register order; the root last
 }
 
@@ -106,6 +107,7 @@ func NewPlan(spec *specs.Spec, facts host.Facts, opt Options) (*Plan, fault.List
 		noPivot:       opt.NoPivot,
 	}
 	p.planRoot()
+	p.planLabel()
 	p.planPropagation()
 	p.planMounts()
 	p.planDev()

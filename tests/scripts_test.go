@@ -205,6 +205,12 @@ func condition(name, runtime, view string) (bool, error) {
 	case "systemd":
 		_, err := os.Stat("/run/systemd/system")
 		return err == nil, nil
+	case "apparmor":
+		enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+		return strings.HasPrefix(string(enabled), "Y"), nil
+	case "selinux":
+		_, err := os.Stat("/sys/fs/selinux/enforce")
+		return err == nil, nil
 	case "userns":
 		return exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-U", "true").Run() == nil, nil
 	case "timens":

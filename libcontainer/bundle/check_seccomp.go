@@ -27,6 +27,10 @@ func (c *checker) syscall(s *specs.LinuxSyscall) {
 		if n == "" {
 			c.badAt("names", i, "", "must not be empty")
 		}
+		if n == "sendmsg" && s.Action == specs.ActNotify {
+			// It would wait for an agent that gets the listener by it.
+			c.badAt("names", i, "the runtime hands the listener over with it", "cannot be notified of")
+		}
 	}
 	c.action("action", s.Action)
 	c.errnoRet("errnoRet", s.Action, s.ErrnoRet)

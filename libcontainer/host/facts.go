@@ -26,6 +26,8 @@ type Facts struct {
 	Stdio [3]Stdio // what the runtime's descriptors 0, 1 and 2 are
 
 	Seccomp bool // /proc/sys/kernel/seccomp exists
+
+	LSM LSM // only where the configuration asks for labels (ProbeLSM)
 }
 
 // Version is a kernel version; of 6.18.44-rc1 the first two numbers.

@@ -31,14 +31,20 @@ func (p *Plan) CompileEarly(b *nsenter.Builder) {
 }
 
 // CompileSetup adds what needs the namespaces and all privileges: session,
-// keyring, host and domain name, kernel parameters. proc is the trusted procfs
-// handle. It comes after the hooks that may make the network interfaces of
+// keyring, labels, host and domain name, kernel parameters. proc is the trusted
+// procfs handle; a plan that joins a container needs none, and has had its
+// labels from CompileLabels. It comes after the hooks that may make the network interfaces of
 // which parameters are set, and after the fork: the session is init's.
 func (p *Plan) CompileSetup(b *nsenter.Builder, proc nsenter.Reg) {
 	p.finalCPUs(b)
 	origin(b, "", "setsid", "")
 	b.Setsid()
+	p.setLabels(b, proc, labelKeys)
 	p.joinKeyring(b)
+	p.unsetLabels(b, proc, labelKeys)
+	if !p.joins {
+		p.CompileLabels(b, proc)
+	}
 	if p.hostname != "" {
 		origin(b, "/hostname", "sethostname", p.hostname)
 		b.Sethostname(p.hostname)
@@ -253,6 +259,13 @@ func (p *Plan) keepForSeccomp() capSet {
 	return 1 << unix.CAP_SYS_ADMIN &^ p.caps.effective
 }
 
+// giveBackAdmin drops what keepForSeccomp kept.
+func (p *Plan) giveBackAdmin(b *nsenter.Builder) {
+	if p.keepForSeccomp() != 0 {
+		p.capset(b, 0)
+	}
+}
+
 func (p *Plan) capset(b *nsenter.Builder, extra capSet) {
 	origin(b, "/process/capabilities", "capset", "")
 	b.Capset(uint64(p.caps.effective|extra), uint64(p.caps.permitted|extra), uint64(p.caps.inheritable))
@@ -273,6 +286,22 @@ func (p *Plan) raiseAmbient(b *nsenter.Builder) {
 	}
 }
 
+func (p *Plan) installFilter(b *nsenter.Builder) {
+	if p.seccomp == nil {
+		return
+	}
+	origin(b, "/linux/seccomp", "seccomp", "")
+	b.Seccomp(p.Filter.BPF, p.Filter.Flags)
+	p.giveBackAdmin(b)
+}
+
+func (p *Plan) closeOnExec(b *nsenter.Builder) {
+	if p.cloexec {
+		origin(b, "", "close_range", "")
+		b.CloexecFrom(3 + p.preserve)
+	}
+}
+
 // CompileExec adds the end: descriptors, the seccomp filter as the last thing
 // that can be last, and execve of what CompileFinish found. A profile has to
 // allow execve, and capset where the filter came before the capabilities.
@@ -284,16 +313,9 @@ func (p *Plan) CompileExec(b *nsenter.Builder, exec nsenter.Reg) {
 		panic("process: linux.seccomp was not compiled")
 	}
 	p.limits(b, atLast)
-	if p.cloexec {
-		origin(b, "", "close_range", "")
-		b.CloexecFrom(3 + p.preserve)
-	}
-	if p.seccomp != nil {
-		origin(b, "/linux/seccomp", "seccomp", "")
-		b.Seccomp(p.Filter.BPF, p.Filter.Flags)
-		if p.keepForSeccomp() != 0 {
-			p.capset(b, 0)
-		}
+	if p.listener == nil {
+		p.closeOnExec(b)
+		p.installFilter(b)
 	}
 	origin(b, "/process/args/0", opExec, p.program())
 	b.Execve(exec, p.args, p.env)

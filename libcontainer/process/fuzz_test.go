@@ -48,6 +48,9 @@ func FuzzPlan(f *testing.F) {
 	f.Add([]byte(`{"process":{"terminal":true,"consoleSize":{"height":1,"width":2},"capabilities":{"bounding":["CAP_KILL"],"ambient":["CAP_KILL","x"]},"rlimits":[{"type":"RLIMIT_NOFILE","soft":1,"hard":2}],"oomScoreAdj":3}}`), uint64(1<<41-1), uint8(1))
 	f.Add([]byte(`{"process":{"noNewPrivileges":true},"linux":{"seccomp":{"defaultAction":"SCMP_ACT_KILL"},"sysctl":{"a.b/c":"1","..":"2"},"memoryPolicy":{"mode":"MPOL_BIND","nodes":"0-9999"},"personality":{"domain":"LINUX32"}}}`), uint64(1<<24), uint8(4))
 	f.Add([]byte(`{"process":{"scheduler":{"policy":"SCHED_FIFO","priority":1},"ioPriority":{"class":"IOPRIO_CLASS_RT","priority":9}},"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW"}}}`), uint64(1<<21), uint8(2))
+	f.Add([]byte(`{"process":{"noNewPrivileges":true},"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/a","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]}}}`), uint64(0), uint8(0))
+	f.Add([]byte(`{"process":{"apparmorProfile":"p\u0000","selinuxLabel":"a:b","noNewPrivileges":true}}`), uint64(0), uint8(0x60))
+	f.Add([]byte(`{"process":{"apparmorProfile":"unconfined","selinuxLabel":"a\nb"}}`), uint64(1<<21), uint8(0x61))
 	f.Fuzz(func(t *testing.T, raw []byte, caps uint64, bits uint8) {
 		var spec specs.Spec
 		if json.Unmarshal(raw, &spec) != nil || spec.Process == nil {
@@ -67,6 +70,7 @@ func FuzzPlan(f *testing.F) {
 		}
 		facts := host.Facts{
 			Caps: caps, LastCap: int(bits), Kernel: host.Version{Major: 5, Minor: 10 + int(bits&1)}, Seccomp: bits&16 == 0,
+			LSM:   host.LSM{AppArmor: bits&32 != 0, SELinux: bits&64 != 0},
 			Stdio: [3]host.Stdio{{Open: bits&4 != 0, Mode: unix.S_IFCHR, Rdev: devNull}, {Open: true}, {}},
 		}
 		opt := Options{ID: "f", UserNS: bits&2 != 0, NoSetgroups: bits&8 != 0, Preserve: int(bits & 7)}
@@ -97,7 +101,9 @@ func FuzzPlan(f *testing.F) {
 		if p.terminal {
 			console = consoleReg
 		}
-		p.CompileExec(b, p.CompileFinish(b, rootReg, console))
+		exec := p.CompileFinish(b, rootReg, console)
+		p.CompileListener(b)
+		p.CompileExec(b, exec)
 		prog, err := b.Program()
 		if err != nil {
 			t.Fatal(err)

@@ -69,6 +69,7 @@ func steps(t *testing.T, p *Plan) []string {
 	b.RootOpen()
 	p.CompileSetup(b, procReg)
 	exec := p.CompileFinish(b, rootReg, console)
+	p.CompileListener(b)
 	p.CompileExec(b, exec)
 	prog, err := b.Program()
 	if err != nil {
@@ -455,11 +456,6 @@ func TestComplaintsAndWarnings(t *testing.T) {
 		complaint      string
 		warning, lines string
 	}{
-		{name: "AppArmor", config: `{"process": {"apparmorProfile": "docker-default"}}`,
-			complaint: "/process/apparmorProfile docker-default: AppArmor profiles are not supported yet"},
-		{name: "unconfined", config: `{"process": {"apparmorProfile": "unconfined"}}`},
-		{name: "SELinux", config: `{"process": {"selinuxLabel": "a:b"}}`,
-			complaint: "/process/selinuxLabel a:b: SELinux labels are not supported yet"},
 		{name: "groups that cannot be set", config: `{"process": {"user": {"uid": 0, "gid": 0, "additionalGids": [1]}}}`,
 			opt:       Options{UserNS: true, NoSetgroups: true},
 			complaint: "/process/user/additionalGids : the user namespace denies setgroups(2)"},
@@ -468,6 +464,17 @@ func TestComplaintsAndWarnings(t *testing.T) {
 			complaint: "/linux/seccomp : this kernel has no seccomp filters"},
 		{name: "a profile without execve", config: `{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}}}`,
 			complaint: "/linux/seccomp : the profile does not allow execve, so the process could never start"},
+		{name: "a listener that cannot be handed over", config: `{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "listenerPath": "/a", "syscalls": [
+				{"names": ["execve", "openat", "close"], "action": "SCMP_ACT_ALLOW"}, {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}}}`,
+			complaint: "/linux/seccomp : with SCMP_ACT_NOTIFY the filter is there before the container is, and it does not allow sendmsg\n" +
+				"/linux/seccomp : with SCMP_ACT_NOTIFY the filter is there before the container is, and it does not allow recvmsg"},
+		{name: "a flag of a newer kernel", config: `{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/a",
+				"flags": ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"], "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}}}`,
+			facts:     func(f *host.Facts) { f.Kernel = host.Version{Major: 5, Minor: 18} },
+			complaint: "/linux/seccomp/flags/1 SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: it needs Linux 5.19"},
+		{name: "a flag that says nothing", config: `{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/a",
+				"flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}}}`,
+			facts: func(f *host.Facts) { f.Kernel = host.Version{Major: 5, Minor: 18} }},
 		{name: "unknown capability", config: `{"process": {"capabilities": {"bounding": ["CAP_KILL", "CAP_FLY", "KILL", "cap_kill"]}}}`,
 			warning: "/process/capabilities/bounding/1 CAP_FLY: unknown capability, ignored\n" +
 				"/process/capabilities/bounding/2 KILL: unknown capability, ignored\n" +
@@ -630,13 +637,16 @@ func TestExplain(t *testing.T) {
 // Every hint belongs to an operation that some step or Outside has.
 func TestHintsAreReachable(t *testing.T) {
 	ops := map[string]bool{"prlimit": true, "oom_score_adj": true, "sched_setattr": true, opFind: true, opExec: true}
+	facts := machine()
+	withLSMs(&facts)
 	p := planOf(t, config(t, `{"hostname": "h", "domainname": "d",
-		"process": {"terminal": true, "noNewPrivileges": true, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 1}, "user": {"uid": 1, "gid": 1}, "execCPUAffinity": {"final": "0"}},
+		"process": {"terminal": true, "apparmorProfile": "p", "selinuxLabel": "l", "noNewPrivileges": true, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 1}, "user": {"uid": 1, "gid": 1}, "execCPUAffinity": {"final": "0"}},
 		"linux": {"sysctl": {"a.b": "1"}, "memoryPolicy": {"mode": "MPOL_LOCAL", "nodes": ""}, "seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}`),
-		machine(), Options{Joins: true})
+		facts, Options{Joins: true})
 	p.Filter = &seccomp.Filter{BPF: make([]byte, 8)}
 	b := nsenter.NewBuilder(3)
 	p.CompileEarly(b)
+	p.CompileLabels(b, procReg)
 	p.CompileSetup(b, procReg)
 	p.CompileExec(b, p.CompileFinish(b, rootReg, consoleReg))
 	prog, err := b.Program()

@@ -8,6 +8,7 @@
 //	CompileEarly   before any namespace is joined
 //	CompileSetup   all namespaces made, hooks run, before the pivot
 //	CompileFinish  after the pivot
+//	CompileListener before the runtime hears that all is ready
 //	CompileExec    after exec.fifo was opened
 //
 // Outside is the part that the runtime does itself to the waiting process.
@@ -58,6 +59,9 @@ type Plan struct {
 	setgroups   setgroups
 	caps        capabilities
 	noNewPrivs  bool
+	labels      []label
+	joins       bool // another process made the container
+	listener    *Listener
 	seccomp     *specs.LinuxSeccomp
 	personality *personality
 	memory      *memoryPolicy
@@ -88,7 +92,7 @@ type planner struct {
 // plan must not be used. What bundle.Check complains about is not complained
 // about again, and has no defined place in the plan.
 func NewPlan(spec *specs.Spec, facts host.Facts, opt Options) (p *Plan, warnings []*fault.Error, complaints fault.List) {
-	p = &Plan{id: opt.ID, keyring: !opt.NoNewKeyring, hostname: spec.Hostname, domainname: spec.Domainname}
+	p = &Plan{joins: opt.Joins, id: opt.ID, keyring: !opt.NoNewKeyring, hostname: spec.Hostname, domainname: spec.Domainname}
 	m := &planner{facts: facts, opt: opt}
 	m.linux(p, spec.Linux)
 	if spec.Process == nil {
@@ -106,7 +110,7 @@ func (m *planner) linux(p *Plan, l *specs.Linux) {
 	p.sysctls = planSysctl(l.Sysctl)
 	p.personality = planPersonality(l.Personality)
 	p.memory = planMemoryPolicy(l.MemoryPolicy)
-	p.seccomp = m.seccomp(l.Seccomp)
+	p.seccomp = m.seccomp(p, l.Seccomp)
 }
 
 func (m *planner) process(p *Plan, c *specs.Process) {
@@ -126,7 +130,7 @@ func (m *planner) process(p *Plan, c *specs.Process) {
 	p.scheduler, p.schedText = planScheduler(c.Scheduler)
 	p.ioprio = planIOPriority(c.IOPriority)
 	p.early = !canReach(m.facts)
-	m.labels(c)
+	m.labels(p, c)
 	p.args = c.Args
 	p.env = environment(c.Env, m.opt.ExtraEnv)
 	p.preserve = m.opt.Preserve
@@ -134,7 +138,7 @@ func (m *planner) process(p *Plan, c *specs.Process) {
 }
 
 // seccomp drops a profile that says nothing, as runc does.
-func (m *planner) seccomp(s *specs.LinuxSeccomp) *specs.LinuxSeccomp {
+func (m *planner) seccomp(p *Plan, s *specs.LinuxSeccomp) *specs.LinuxSeccomp {
 	if s == nil || s.DefaultAction == "" && len(s.Syscalls) == 0 {
 		return nil
 	}
@@ -142,6 +146,7 @@ func (m *planner) seccomp(s *specs.LinuxSeccomp) *specs.LinuxSeccomp {
 		m.complain("/linux/seccomp", "", "this kernel has no seccomp filters",
 			"remove linux.seccomp, or use a kernel with CONFIG_SECCOMP_FILTER")
 	}
+	m.listener(p, s)
 	if !allows(s, "execve") {
 		m.complain("/linux/seccomp", "", "the profile does not allow execve, so the process could never start",
 			"add a rule with SCMP_ACT_ALLOW for it")
@@ -170,18 +175,6 @@ func passes(a specs.LinuxSeccompAction) bool {
 		return true
 	}
 	return false
-}
-
-// labels refuses what would otherwise be silently missing: a process that
-// should be confined and is not.
-func (m *planner) labels(c *specs.Process) {
-	if c.ApparmorProfile != "" && c.ApparmorProfile != "unconfined" {
-		m.complain("/process/apparmorProfile", c.ApparmorProfile, "AppArmor profiles are not supported yet",
-			`use "unconfined" or leave the entry out`)
-	}
-	if c.SelinuxLabel != "" {
-		m.complain("/process/selinuxLabel", c.SelinuxLabel, "SELinux labels are not supported yet", "leave the entry out")
-	}
 }
 
 func (m *planner) complain(at fault.Pointer, path, msg, hint string) {

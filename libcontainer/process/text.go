@@ -18,6 +18,9 @@ func (p *Plan) Lines() []string {
 	add(p.hostname != "", "hostname %s", p.hostname)
 	add(p.domainname != "", "domainname %s", p.domainname)
 	add(p.keyring, "keyring _ses.%s", p.id)
+	for _, l := range p.labels {
+		add(l.at == labelExec, "%s", l)
+	}
 	for _, s := range p.sysctls {
 		add(true, "sysctl %s=%s", s.key, s.value)
 	}
@@ -45,6 +48,7 @@ func (p *Plan) Lines() []string {
 	}
 	add(p.preserve > 0, "keep descriptors 3 to %d", 2+p.preserve)
 	add(p.seccomp != nil, "%s", p.seccompText())
+	add(p.listener != nil, "seccomp agent %s", p.agent())
 	add(len(p.args) > 0, "exec %s", quoted(p.args))
 	return out
 }
@@ -109,6 +113,9 @@ func (p *Plan) MarshalJSON() ([]byte, error) {
 		if given {
 			out[key] = value
 		}
+	}
+	for _, l := range p.labels {
+		optional(l.module, l.at == labelExec, l.value)
 	}
 	optional("hostname", p.hostname != "", p.hostname)
 	optional("domainname", p.domainname != "", p.domainname)

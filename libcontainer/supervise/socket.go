@@ -16,24 +16,30 @@ const pathMax = 107
 // on the --console-socket: one message with the descriptor and, as payload,
 // the terminal's name ("/dev/pts/0"). ptmx stays the caller's.
 func SendPTY(socketPath string, ptmx *os.File, name string) error {
-	return sendFile(socketPath, ptmx, name)
+	return SendFile(socketPath, ptmx, []byte(name))
 }
 
 // SendPidfd hands the pidfd of a container's process to whoever listens on the
 // --pidfd-socket. The payload is "standard" for init and "setns" for exec.
 // pidfd stays the caller's.
 func SendPidfd(socketPath string, pidfd *os.File, payload string) error {
-	return sendFile(socketPath, pidfd, payload)
+	return SendFile(socketPath, pidfd, []byte(payload))
 }
 
-func sendFile(socketPath string, f *os.File, payload string) error {
+// SendFile sends payload and the descriptor of f to whoever listens at
+// socketPath, on a connection of its own. f stays the caller's.
+func SendFile(socketPath string, f *os.File, payload []byte) error {
 	s, err := connect(socketPath, unix.SOCK_STREAM)
 	if err != nil {
 		return fail(err, "connect to", socketPath)
 	}
 	defer unix.Close(s)
-	if err := sendmsg(s, []byte(payload), int(f.Fd())); err != nil {
-		return fail(err, "send a descriptor to", socketPath)
+	for rights := unix.UnixRights(int(f.Fd())); len(payload) > 0; rights = nil {
+		n, err := retry(func() (int, error) { return unix.SendmsgN(s, payload, rights, nil, unix.MSG_NOSIGNAL) })
+		if err != nil {
+			return fail(err, "send a descriptor to", socketPath)
+		}
+		payload = payload[n:]
 	}
 	return nil
 }

@@ -1,0 +1,23 @@
+package libcontainer
+
+import (
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"berth/libcontainer/host"
+)
+
+// Facts probes what plans for spec need to know of this machine.
+func Facts(spec *specs.Spec) host.Facts {
+	f := host.Probe()
+	f.LSM = probeLSM(spec)
+	return f
+}
+
+// probeLSM asks for security modules only where spec has labels for them.
+func probeLSM(spec *specs.Spec) host.LSM {
+	p, l := spec.Process, spec.Linux
+	if p != nil && p.ApparmorProfile+p.SelinuxLabel != "" || l != nil && l.MountLabel != "" {
+		return host.ProbeLSM()
+	}
+	return host.LSM{}
+}
