@@ -18,7 +18,7 @@ import (
 // the tables that planning itself uses. No annotation of a config.json changes
 // what is done, so that none is potentially unsafe.
 func Features(facts host.Facts) features.Features {
-	yes, no := true, false
+	yes := true
 	systemd := slices.Contains(cgroups.Managers(), "systemd")
 	var hooks, namespaces []string
 	for _, k := range hookKinds(&specs.Hooks{}) {
@@ -41,8 +41,8 @@ func Features(facts host.Facts) features.Features {
 				Enabled: &yes, Actions: seccomp.Actions(), Operators: seccomp.Operators(), Archs: seccomp.Archs(),
 				KnownFlags: seccomp.Flags(), SupportedFlags: seccomp.SupportedFlags(facts.Kernel),
 			},
-			Apparmor:        &features.Apparmor{Enabled: &no},
-			Selinux:         &features.Selinux{Enabled: &no},
+			Apparmor:        &features.Apparmor{Enabled: &yes},
+			Selinux:         &features.Selinux{Enabled: &yes},
 			IntelRdt:        &features.IntelRdt{Enabled: &yes, Schemata: &yes, Monitoring: &yes},
 			MemoryPolicy:    &features.MemoryPolicy{Modes: process.MemoryModes(), Flags: process.MemoryFlags()},
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
