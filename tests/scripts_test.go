@@ -213,6 +213,15 @@ func condition(name, runtime, view string) (bool, error) {
 		return err == nil, nil
 	case "userns":
 		return exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-U", "true").Run() == nil, nil
+	case "bfq":
+		raw, err := os.ReadFile("/sys/block/loop7/queue/scheduler")
+		return err == nil && strings.Contains(string(raw), "bfq"), nil
+	case "loop":
+		_, err := os.Stat("/sys/block/loop0")
+		return err == nil, nil
+	case "rt_group":
+		_, err := os.Stat("/sys/fs/cgroup/cpu/cpu.rt_runtime_us")
+		return err == nil || view == "v2" || unified(), nil
 	case "timens":
 		_, err := os.Stat("/proc/self/ns/time")
 		return err == nil, nil
@@ -236,7 +245,31 @@ func condition(name, runtime, view string) (bool, error) {
 		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
 		return has == 1, err
 	}
+	if controller, ok := strings.CutPrefix(name, "controller:"); ok {
+		return hasController(controller, view), nil
+	}
 	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+// hasController tells whether the view has a hierarchy with the controller.
+func hasController(name, view string) bool {
+	if view != "v2" {
+		raw, _ := os.ReadFile("/proc/self/cgroup")
+		for line := range strings.Lines(string(raw)) {
+			if f := strings.Split(line, ":"); len(f) == 3 && slices.Contains(strings.Split(f[1], ","), name) {
+				return true
+			}
+		}
+	}
+	if view == "v1" {
+		return false
+	}
+	dir := "/sys/fs/cgroup/unified"
+	if unified() {
+		dir = "/sys/fs/cgroup"
+	}
+	raw, _ := os.ReadFile(dir + "/cgroup.controllers")
+	return slices.Contains(strings.Fields(string(raw)), name)
 }
 
 // rootTests tells whether tests that need root are run: -short is for those that do not.
