@@ -66,12 +66,15 @@ func Make(p *Plan) (*Group, error) {
 	return g, nil
 }
 
-// Limit sets the limits and device rules, but for those of Late.
+// Limit sets the limits, but for those of Late, the device rules, and who owns the group.
 func (g *Group) Limit(p *Plan) error {
 	if err := writeAll(p.Writes); err != nil {
 		return err
 	}
-	return p.Filter.apply()
+	if err := p.Filter.apply(); err != nil {
+		return err
+	}
+	return p.Delegation.apply()
 }
 
 // removeMade removes what Create made; a directory in use stays.

@@ -47,7 +47,8 @@ type Plan struct {
 	// order of the mounts. None where the container gets no groups.
 	Dirs []Dir `json:"dirs,omitempty"`
 	Resources
-	view []Mount
+	Delegation *Delegation `json:"delegation,omitempty"`
+	view       []Mount
 }
 
 // Dir is one group: a directory of one hierarchy.
@@ -129,6 +130,9 @@ func NewPlan(spec *specs.Spec, id string, facts host.Facts, opt Options) (*Plan,
 	complaints = append(complaints, p.planDevices(linux, facts)...)
 	p.inherit()
 	p.enable()
+	if spec.Linux != nil {
+		p.planDelegation(spec, facts)
+	}
 	return p, complaints
 }
 
@@ -219,6 +223,9 @@ func (p *Plan) Lines() []string {
 	}
 	out = appendWrites(out, p.Writes)
 	out = append(out, p.Filter.lines()...)
+	if p.Delegation != nil {
+		out = append(out, p.Delegation.String())
+	}
 	for _, d := range p.Dirs {
 		verb := "join "
 		if p.State().Unified() {

@@ -45,7 +45,7 @@ func TestScriptsInViews(t *testing.T) {
 			if !hybrid() {
 				t.Skip("[hybrid] the machine has one layout only, and TestScripts ran in it")
 			}
-			runScripts(t, scripts{runtime: berth(t), view: view, files: mentioning(t, "[v2]")})
+			runScripts(t, scripts{runtime: berth(t), view: view, files: mentioning(t, "v2]")})
 		})
 	}
 }
