@@ -120,6 +120,7 @@ func (r *runner) plan(c *cli.Context) error {
 	}
 	switch {
 	case c.Bool("steps"):
+		plan.Rootfs.ReadLinks()
 		program, err := plan.Compile()
 		if err != nil {
 			return err

@@ -82,6 +82,7 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	for _, note := range plan.Notes {
 		(&Container{Warn: opt.Warn}).warn(note)
 	}
+	plan.Rootfs.ReadLinks()
 	if err := plan.CompileSeccomp(filepath.Join(opt.Root, seccompCache)); err != nil {
 		return nil, nil, err
 	}

@@ -46,9 +46,17 @@ func (b *Builder) OpenHost(path string, f int) Reg {
 }
 
 // OpenTreeHost clones the mount at a path of the host into a detached mount;
-// recursive clones what is mounted below it too (open_tree(2)).
-func (b *Builder) OpenTreeHost(path string, recursive bool) Reg {
-	return b.yields(unix.SYS_OPEN_TREE, CWD(), b.Str(path), flags(openTreeFlags(recursive), treeFlags))
+// recursive clones what is mounted below it too (open_tree(2)); with noFollow a
+// symbolic link is meant itself.
+func (b *Builder) OpenTreeHost(path string, recursive, noFollow bool) Reg {
+	return b.yields(unix.SYS_OPEN_TREE, CWD(), b.Str(path), flags(openTreeFlags(recursive)|linkFlag(noFollow), treeFlags))
+}
+
+func linkFlag(noFollow bool) uint64 {
+	if noFollow {
+		return unix.AT_SYMLINK_NOFOLLOW
+	}
+	return 0
 }
 
 func openTreeFlags(recursive bool) uint64 {

@@ -23,9 +23,10 @@ func (b *Builder) OpenHostPlain(path string, f int) Reg {
 }
 
 // OpenPathHost opens a path of the host for OpenTree and nothing else. Unlike
-// openat(2) with O_PATH it has an automount done (open_tree(2)).
-func (b *Builder) OpenPathHost(path string) Reg {
-	return b.yields(unix.SYS_OPEN_TREE, CWD(), b.Str(path), flags(unix.OPEN_TREE_CLOEXEC, treeFlags))
+// openat(2) with O_PATH it has an automount done (open_tree(2)). With noFollow a
+// symbolic link is meant itself.
+func (b *Builder) OpenPathHost(path string, noFollow bool) Reg {
+	return b.yields(unix.SYS_OPEN_TREE, CWD(), b.Str(path), flags(unix.OPEN_TREE_CLOEXEC|linkFlag(noFollow), treeFlags))
 }
 
 // LikeMode gives the root of a new file system, mount, the mode of the

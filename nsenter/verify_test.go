@@ -24,7 +24,7 @@ func container(b *Builder) {
 	b.Sync(SyncOffsets)
 	b.Fork()
 	b.MountSetattrHost("/", true, MountAttr{Propagation: unix.MS_SLAVE})
-	root := b.OpenTreeHost("/bundle/rootfs", true)
+	root := b.OpenTreeHost("/bundle/rootfs", true, false)
 	b.RootOpen()
 
 	procfs := b.Fsopen("proc")
@@ -189,7 +189,7 @@ func TestVerifyBreaks(t *testing.T) {
 	}{
 		{"host path", followed, 0, func(b *Builder) { b.OpenHost("/etc/passwd", unix.O_PATH) }},
 		{"relative host path", followed, 0, func(b *Builder) { b.OpenHost("passwd", unix.O_PATH) }},
-		{"clone of a host path", followed, 0, func(b *Builder) { b.OpenTreeHost("/data", true) }},
+		{"clone of a host path", followed, 0, func(b *Builder) { b.OpenTreeHost("/data", true, false) }},
 		{"attach to a host path", followed, 0, func(b *Builder) { b.MoveMountHost(1, "/data") }},
 		{"attributes of a host path", followed, 0, func(b *Builder) { b.MountSetattrHost("/data", true, MountAttr{}) }},
 		{"openat in the root", followed, 1, func(b *Builder) {

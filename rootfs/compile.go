@@ -206,9 +206,9 @@ func (c *compiler) openSources(given []nsenter.Reg) {
 		case byRuntime:
 			c.sources[i], given = given[0], given[1:]
 		case early:
-			c.sources[i] = c.b.OpenTreeHost(s.Path, s.Recursive)
+			c.sources[i] = c.b.OpenTreeHost(s.Path, s.Recursive, s.NoFollow)
 		case inTurn:
-			c.sources[i] = c.b.OpenPathHost(s.Path)
+			c.sources[i] = c.b.OpenPathHost(s.Path, s.NoFollow)
 		}
 	}
 	c.r.Root = c.sources[len(c.sources)-1]

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -134,15 +135,52 @@ func (m *Mount) compileClassic(c *compiler) {
 
 func (m *Bind) compile(c *compiler) {
 	c.at(m.Field, "bind", m.Target)
+	if m.link != "" {
+		m.copyLink(c)
+		return
+	}
 	r := c.clone(m.source)
 	if m.procfs {
 		c.b.Check(r, nsenter.Identity{Magic: unix.PROC_SUPER_MAGIC})
 	}
-	t := c.target(m.Target, r)
+	t := m.place(c, r)
 	c.b.MoveMount(r, t)
 	c.b.Close(t)
 	c.settleBind(r, m.source, &m.Base, m.Target, m.Flags)
 	c.b.Close(r)
+}
+
+// place opens the mount point; with dest-nofollow a symbolic link itself.
+func (m *Bind) place(c *compiler, like nsenter.Reg) nsenter.Reg {
+	if !m.Flags.TargetLink {
+		return c.target(m.Target, like)
+	}
+	missing, done := c.b.Label(), c.b.Label()
+	t := c.b.OpenIn(c.r.Root, m.Target, unix.O_PATH|unix.O_NOFOLLOW)
+	c.b.Last().Accepts(unix.ENOENT).Else(missing).Then(done)
+	c.b.Place(missing)
+	c.target(m.Target, like)
+	c.b.Into(t)
+	c.b.Place(done)
+	return t
+}
+
+// copyLink makes a symbolic link like the source instead of a mount. It takes
+// the place of another link, and of nothing else.
+func (m *Bind) copyLink(c *compiler) {
+	c.b.Close(c.sources[m.source])
+	name := path.Base(m.Target)
+	there, done := c.b.Label(), c.b.Label()
+	dir := c.b.MakeDir(c.r.Root, path.Dir(m.Target), 0o755)
+	c.b.Symlinkat(m.link, dir, name).Accepts(unix.EEXIST).Else(there).Then(done)
+	c.b.Place(there)
+	old := c.b.OpenIn(dir, name, unix.O_PATH|unix.O_NOFOLLOW)
+	c.b.Check(old, nsenter.Identity{Type: unix.S_IFLNK})
+	c.b.Close(old)
+	c.b.Unlinkat(dir, name)
+	c.b.Symlinkat(m.link, dir, name)
+	c.b.Place(done)
+	c.b.Close(dir)
 }
 
 // settleBind does what could not be done before a clone of a host mount was

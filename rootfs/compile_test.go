@@ -1,6 +1,8 @@
 package rootfs
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -59,6 +61,12 @@ r2 = openat2(r1, "/x", IN_ROOT) or ENOENT ->
 LIKE_MODE(r4, r2) then ->
 r2 = MAKE(r1, "/x", 0755, dir, NULL)
 move_mount(r4, "", r2, "")`},
+		{"on a link, of a link", mounts(`{"destination": "/x", "source": "/y", "options": ["bind", "src-nofollow", "dest-nofollow"]}`), "/mounts/0", privileged, allNew, `
+r1 = open_tree(AT_FDCWD, "/y", OPEN_TREE_CLOEXEC|AT_SYMLINK_NOFOLLOW)  #/source
+r3 = open_tree(r1, "", CLONE)
+r1 = openat2(r2, "/x", NOFOLLOW) or ENOENT then ->
+r1 = MAKE(r2, "/x", 0755, like, r3)
+move_mount(r3, "", r1, "")`},
 		{"a read-only file system", mounts(`{"destination": "/sys", "type": "sysfs", "options": ["ro"]}`), "/mounts/0", privileged, allNew, `
 r2 = fsopen("sysfs")
 fsconfig(r2, SET_FLAG, "ro", NULL, 0)
@@ -240,6 +248,37 @@ fchdir(r1)`},
 		program := verified(t, c.name, p)
 		if got := stepsFor(program, c.field); got != strings.TrimPrefix(c.want, "\n") {
 			t.Errorf("%s:\ngot:\n%s\nwant:%s\n", c.name, got, c.want)
+		}
+	}
+}
+
+// TestCopyLink: a link is copied, also one that leads nowhere; what is not one is bound.
+//
+//spec:19
+func TestCopyLink(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Symlink("/no/where", filepath.Join(dir, "link")))
+	must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
+	for name, want := range map[string]string{
+		"link": `r1 = open_tree(AT_FDCWD, "DIR/link", OPEN_TREE_CLOEXEC|AT_SYMLINK_NOFOLLOW)  #/source
+r1 = MAKE(r2, "/a/b", 0755, dir, NULL)
+symlinkat("/no/where", r1, "c") or EEXIST then ->
+r3 = openat2(r1, "c", NOFOLLOW)
+CHECK(r3, 0120000, 0x0, 0x0, 0)
+unlinkat(r1, "c", 0)
+symlinkat("/no/where", r1, "c")`,
+		"file": `r1 = open_tree(AT_FDCWD, "DIR/file", OPEN_TREE_CLOEXEC|AT_SYMLINK_NOFOLLOW)  #/source
+r3 = open_tree(r1, "", CLONE)
+r1 = MAKE(r2, "/a/b/c", 0755, like, r3)
+move_mount(r3, "", r1, "")`,
+	} {
+		p, bad := planned(t, mounts(`{"destination": "/a/b/c", "source": "`+dir+`/`+name+`", "options": ["bind", "copy-symlink"]}`), privileged, allNew)
+		if bad.Err() != nil {
+			t.Fatal(bad)
+		}
+		p.ReadLinks()
+		if got := strings.ReplaceAll(stepsFor(verified(t, name, p), "/mounts/0"), dir, "DIR"); got != want {
+			t.Errorf("%s:\ngot:\n%s\nwant:\n%s", name, got, want)
 		}
 	}
 }

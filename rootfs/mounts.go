@@ -47,6 +47,10 @@ func (p *planner) planMount(m specs.Mount, field fault.Pointer) {
 	if !p.checkText(e) || !p.checkTarget(e) || !p.checkKernel(e) {
 		return
 	}
+	if e.flags.LinkAt >= 0 && (!e.flags.Bind || e.flags.Remount) {
+		p.complain(e.option(e.flags.LinkAt), "mount", e.target, m.Options[e.flags.LinkAt]+" is for a bind mount", "")
+		return
+	}
 	switch {
 	case e.flags.Remount:
 		p.add(&Remount{Base{"remount", field}, m.Type, m.Source, e.target, e.flags})
@@ -166,7 +170,7 @@ func (p *planner) planBind(e *entry) {
 	}
 	b.source = p.source(Source{
 		Path: b.Source, Recursive: e.flags.Recursive, IDMap: id, Field: e.field.At("source"), Op: "bind",
-		Attr: e.flags.Attr, Rec: e.flags.Rec,
+		Attr: e.flags.Attr, Rec: e.flags.Rec, NoFollow: e.flags.SourceLink || e.flags.CopyLink,
 	})
 	p.add(b)
 }

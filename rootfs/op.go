@@ -60,8 +60,9 @@ type Bind struct {
 	UIDMappings []specs.LinuxIDMapping `json:"uidMappings,omitempty"`
 	GIDMappings []specs.LinuxIDMapping `json:"gidMappings,omitempty"`
 
-	procfs bool // the source has to be the root of a procfs
-	source int  // index into Plan.sources
+	procfs bool   // the source has to be the root of a procfs
+	link   string // what the source is a link to, where the link is copied; known to ReadLinks
+	source int    // index into Plan.sources
 }
 
 func (m *Bind) String() string {

@@ -31,6 +31,16 @@ func Open(sources []Source) (_ []*os.File, err error) {
 	return out, nil
 }
 
+// ReadLinks reads the symbolic links that are to be copied (copy-symlink), for
+// Compile. What is not a link, or cannot be read, is bound.
+func (p *Plan) ReadLinks() {
+	for _, op := range p.Ops {
+		if m, ok := op.(*Bind); ok && m.Flags.CopyLink {
+			m.link, _ = os.Readlink(m.Source)
+		}
+	}
+}
+
 func closeAll(files []*os.File) {
 	for _, f := range files {
 		f.Close()
@@ -71,6 +81,9 @@ func (s Source) detached() (fd int, err error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	if s.Recursive {
 		flags |= unix.AT_RECURSIVE
+	}
+	if s.NoFollow {
+		flags |= unix.AT_SYMLINK_NOFOLLOW
 	}
 	return unix.OpenTree(unix.AT_FDCWD, s.Path, flags)
 }

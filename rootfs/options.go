@@ -63,8 +63,11 @@ type Flags struct {
 	IDMap           IDMapKind
 	IDMapText       string // of "idmap=TEXT"
 
+	// Of a bind mount, where its ends are symbolic links: the link is copied, or is itself what is mounted, or mounted on.
+	CopyLink, SourceLink, TargetLink bool
+
 	// Where the option that asked for it stands; -1 where there is none.
-	AttrAt, RecAt, IDMapAt, CopyUpAt, RemountAt int
+	AttrAt, RecAt, IDMapAt, CopyUpAt, RemountAt, LinkAt int
 }
 
 type effect uint8
@@ -79,6 +82,9 @@ const (
 	remount
 	copyUp
 	idmap
+	copyLink
+	sourceLink
+	targetLink
 )
 
 type option struct {
@@ -92,14 +98,17 @@ type option struct {
 const atime = unix.MOUNT_ATTR__ATIME
 
 // options is sorted by name. The meanings are those of mount(8) and of
-// config.md, "Linux mount options".
+// config.md, "Linux mount options"; copy-symlink, dest-nofollow and src-nofollow
+// are crun's.
 var options = [...]option{
 	{"_netdev", ignored, 0, 0},
 	{"async", super, 0, unix.MS_SYNCHRONOUS},
 	{"atime", attr, 0, atime},
 	{"auto", ignored, 0, 0},
 	{"bind", bind, 0, 0},
+	{"copy-symlink", copyLink, 0, 0},
 	{"defaults", ignored, 0, 0},
+	{"dest-nofollow", targetLink, 0, 0},
 	{"dev", attr, 0, unix.MOUNT_ATTR_NODEV},
 	{"diratime", attr, 0, unix.MOUNT_ATTR_NODIRATIME},
 	{"dirsync", super, unix.MS_DIRSYNC, 0},
@@ -156,6 +165,7 @@ var options = [...]option{
 	{"shared", propagate, unix.MS_SHARED, 0},
 	{"silent", super, unix.MS_SILENT, 0},
 	{"slave", propagate, unix.MS_SLAVE, 0},
+	{"src-nofollow", sourceLink, 0, 0},
 	{"strictatime", attr, unix.MOUNT_ATTR_STRICTATIME, atime},
 	{"suid", attr, 0, unix.MOUNT_ATTR_NOSUID},
 	{"symfollow", attr, 0, unix.MOUNT_ATTR_NOSYMFOLLOW},
@@ -188,7 +198,7 @@ func findOption(name string) (option, bool) {
 // as with mount(8); what has no meaning here is a parameter of the file
 // system. It cannot fail.
 func ParseOptions(list []string) Flags {
-	f := Flags{AttrAt: -1, RecAt: -1, IDMapAt: -1, CopyUpAt: -1, RemountAt: -1}
+	f := Flags{AttrAt: -1, RecAt: -1, IDMapAt: -1, CopyUpAt: -1, RemountAt: -1, LinkAt: -1}
 	for i, name := range list {
 		o, known := findOption(name)
 		key, value, _ := strings.Cut(name, "=")
@@ -239,6 +249,12 @@ func (f *Flags) apply(o option, at int) {
 		f.CopyUp, f.CopyUpAt = true, at
 	case idmap:
 		f.IDMap, f.IDMapAt = IDMapKind(o.set), at
+	case copyLink:
+		f.CopyLink, f.LinkAt = true, at
+	case sourceLink:
+		f.SourceLink, f.LinkAt = true, at
+	case targetLink:
+		f.TargetLink, f.LinkAt = true, at
 	}
 }
 
@@ -254,8 +270,15 @@ func (f Flags) Strings() []string {
 	if f.IDMap != IDMapNone {
 		out = append(out, Param{Key: [...]string{"", "idmap", "ridmap"}[f.IDMap], Value: f.IDMapText, HasValue: f.IDMapText != ""}.String())
 	}
-	if f.CopyUp {
-		out = append(out, "tmpcopyup")
+	for _, o := range [...]struct {
+		set  bool
+		name string
+	}{
+		{f.CopyUp, "tmpcopyup"}, {f.CopyLink, "copy-symlink"}, {f.SourceLink, "src-nofollow"}, {f.TargetLink, "dest-nofollow"},
+	} {
+		if o.set {
+			out = append(out, o.name)
+		}
 	}
 	for _, p := range f.Params {
 		out = append(out, p.String())

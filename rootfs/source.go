@@ -25,6 +25,7 @@ const (
 type Source struct {
 	Path      string // on the host, absolute
 	Recursive bool   // with what is mounted below it
+	NoFollow  bool   // a symbolic link is meant itself
 	Attr, Rec Attr   // of the mount; of the whole tree
 	IDMap     *IDMap
 	Fresh     *Fresh  // a new file system instead of a clone
