@@ -105,6 +105,7 @@ func randomRules(r *rand.Rand) []Device {
 	return rules
 }
 
+//spec:49
 func TestDeviceProgramMeansWhatTheRulesMean(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 3000 {
@@ -175,6 +176,7 @@ func kernelV1(lines []Device, q request) bool {
 	return true
 }
 
+//spec:49
 func TestV1LinesMeanWhatTheRulesMean(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	held := 0
@@ -215,6 +217,7 @@ func parseRules(t *testing.T, fragment string) ([]Device, []string) {
 	return rules, out
 }
 
+//spec:49
 func TestDeviceRules(t *testing.T) {
 	tests := []struct{ fragment, want, complaints string }{
 		{`[]`, "", ""},

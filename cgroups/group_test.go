@@ -323,6 +323,8 @@ func TestDeleteSparesTheTop(t *testing.T) {
 
 // TestUnified runs the tests of cgroup v2 in a mount namespace that shows
 // nothing else: /sys/fs/cgroup/unified is bound over /sys/fs/cgroup.
+//
+//spec:49
 func TestUnified(t *testing.T) {
 	facts := needRoot(t)
 	if os.Getenv("BERTH_TEST_UNIFIED") == "" && facts.Cgroup.Mode() != "unified" {

@@ -51,6 +51,7 @@ func v1At(root, self string) host.Facts {
 	return f
 }
 
+//spec:46
 func TestGroupDirectories(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -96,6 +97,7 @@ func TestGroupDirectories(t *testing.T) {
 	}
 }
 
+//spec:46
 func TestRefusedCgroupsPaths(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"cgroupsPath":"/"}`:                   "names no group below the top one",

@@ -101,6 +101,7 @@ func explainPlan(t *testing.T, facts host.Facts, fragment string) string {
 	return b.String()
 }
 
+//spec:50,51,52,53,54,55,56,57,58,59,60,61,62,63,64,65,66,67,68,69
 func TestPlanResources(t *testing.T) {
 	tests := []struct{ on, fragment, want string }{
 		// Nothing asks for nothing.
@@ -377,6 +378,7 @@ func TestPlanResourcesNil(t *testing.T) {
 	}
 }
 
+//spec:56
 func TestSharesToWeight(t *testing.T) {
 	for shares, want := range map[uint64]uint64{
 		0: 1, 1: 1, 2: 1, 3: 2, 5: 2, 102: 17, 512: 59, 1024: 100, 2048: 174, 10240: 639, 65536: 3023, 262143: 10000, 262144: 10000, 1 << 40: 10000,

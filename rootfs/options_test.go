@@ -8,6 +8,8 @@ import (
 )
 
 // TestOptions reads each list and prints what it means.
+//
+//spec:8,9,10,11,12,13,14,15,16,17
 func TestOptions(t *testing.T) {
 	for given, want := range map[string]string{
 		"":                                "",
@@ -103,6 +105,8 @@ func TestOptionsBind(t *testing.T) {
 }
 
 // TestOptionsSpec has every option of config.md's table.
+//
+//spec:8,9,10,11,12,13,14,15,16,17
 func TestOptionsSpec(t *testing.T) {
 	const spec = `async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev nodiratime
 		noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime

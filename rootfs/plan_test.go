@@ -47,6 +47,8 @@ func lines(p *Plan) []string {
 func mounts(list ...string) string { return `{"mounts": [` + strings.Join(list, ",") + `]}` }
 
 // TestPlanMounts has one entry of /mounts each: JSON in, lines out.
+//
+//spec:6,7,8,15,19
 func TestPlanMounts(t *testing.T) {
 	for _, c := range []struct{ entry, want string }{
 		{`{"destination": "/proc", "type": "proc", "source": "proc"}`, "mount proc on /proc"},
@@ -380,6 +382,7 @@ func (s Source) text() string {
 	return strings.Join(parts, " ")
 }
 
+//spec:16,17,18
 func TestPlanIDMap(t *testing.T) {
 	user := allNew
 	user.UserNS = true

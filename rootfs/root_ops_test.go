@@ -361,6 +361,8 @@ func TestRootTraps(t *testing.T) {
 }
 
 // TestRootDevTrap is CVE-2026-41579: /dev is a link to a directory of the host.
+//
+//spec:42
 func TestRootDevTrap(t *testing.T) {
 	needRoot(t)
 	for _, config := range []string{
@@ -390,6 +392,8 @@ func TestRootDevTrap(t *testing.T) {
 
 // TestRootConsole is a terminal, with /dev/console a link to a file of the
 // host (CVE-2026-88264) and without.
+//
+//spec:21,42
 func TestRootConsole(t *testing.T) {
 	needRoot(t)
 	opt := allNew
@@ -420,6 +424,7 @@ func TestRootConsole(t *testing.T) {
 	}
 }
 
+//spec:79
 func TestRootPropagation(t *testing.T) {
 	needRoot(t)
 	for _, c := range []struct{ given, want string }{

@@ -6,6 +6,7 @@
 package tests
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -251,12 +252,13 @@ func condition(name, runtime, view string) (bool, error) {
 	return false, fmt.Errorf("unknown condition %q", name)
 }
 
-// hasController tells whether the view has a hierarchy with the controller.
+// hasController tells whether the view has a hierarchy with the controller, by its name on v2: v1 has "blkio" for "io".
 func hasController(name, view string) bool {
 	if view != "v2" {
+		old := map[string]string{"io": "blkio"}
 		raw, _ := os.ReadFile("/proc/self/cgroup")
 		for line := range strings.Lines(string(raw)) {
-			if f := strings.Split(line, ":"); len(f) == 3 && slices.Contains(strings.Split(f[1], ","), name) {
+			if f := strings.Split(line, ":"); len(f) == 3 && slices.Contains(strings.Split(f[1], ","), cmp.Or(old[name], name)) {
 				return true
 			}
 		}

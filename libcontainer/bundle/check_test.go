@@ -101,6 +101,7 @@ func checkCases(t testing.TB) (cases []checkCase) {
 	return cases
 }
 
+//spec:1,2,3,24,25,37,41,83
 func TestCheck(t *testing.T) {
 	cases := checkCases(t)
 	if len(cases) < 400 {
@@ -150,6 +151,7 @@ func TestSemver(t *testing.T) {
 	}
 }
 
+//spec:74
 func TestSysctlName(t *testing.T) {
 	for key, want := range map[string]string{
 		"net.ipv4.ip_forward":             "net|ipv4|ip_forward",

@@ -120,6 +120,7 @@ var (
 	ioprioStep = nsenter.Call(unix.SYS_IOPRIO_SET).String()
 )
 
+//spec:23,24,28,29,30,31,32,34,35,74,82
 func TestSteps(t *testing.T) {
 	const (
 		find = `r5 = FIND(["/usr/local/sbin/sh", "/usr/local/bin/sh", "/usr/sbin/sh", "/usr/bin/sh", "/sbin/sh", "/bin/sh"], 6)  # /process/args/0`
@@ -535,6 +536,7 @@ func TestFilterIsNeverForgotten(t *testing.T) {
 	p.CompileExec(nsenter.NewBuilder(3), 1)
 }
 
+//spec:74
 func TestSysctlPath(t *testing.T) {
 	tests := []struct{ key, want string }{
 		{"net.ipv4.ip_forward", "net/ipv4/ip_forward"},
@@ -577,6 +579,7 @@ func TestParseNodes(t *testing.T) {
 	}
 }
 
+//spec:23
 func TestEnvironment(t *testing.T) {
 	tests := []struct{ env, extra, want string }{
 		{"", "", ""},

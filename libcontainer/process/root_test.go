@@ -198,6 +198,7 @@ func base(args ...string) *specs.Spec {
 	}
 }
 
+//spec:28,29,34,35
 func TestRunStatus(t *testing.T) {
 	needRoot(t)
 	root := makeRoot(t)
@@ -358,6 +359,7 @@ func TestRunCwdOfTheUser(t *testing.T) {
 	}
 }
 
+//spec:23
 func TestRunFails(t *testing.T) {
 	needRoot(t)
 	root := makeRoot(t)
@@ -413,6 +415,8 @@ func TestRunFails(t *testing.T) {
 
 // The terminal is the three standard descriptors, the session's, of the size
 // asked for, and the user's.
+//
+//spec:21,22
 func TestRunTerminal(t *testing.T) {
 	needRoot(t)
 	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)

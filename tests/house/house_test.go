@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -176,6 +179,31 @@ func TestTop(t *testing.T) {
 		name, _, _ := strings.Cut(strings.TrimSpace(path), "/")
 		if !strings.HasPrefix(name, ".") && !slices.Contains(top, name) {
 			t.Errorf("%s: not among the names at the top of the repository", name)
+		}
+	}
+}
+
+// TestPages holds every page to being found: the README or another page links to it.
+func TestPages(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatal(pages, err)
+	}
+	text := map[string]string{}
+	for _, p := range append(pages, "../../README.md") {
+		raw, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text[p] = string(raw)
+	}
+	for _, p := range pages {
+		name := filepath.Base(p)
+		found := slices.ContainsFunc(slices.Collect(maps.Keys(text)), func(from string) bool {
+			return from != p && (strings.Contains(text[from], "("+name) || strings.Contains(text[from], "(docs/"+name))
+		})
+		if !found {
+			t.Errorf("no page links to docs/%s", name)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,13 +64,16 @@ func (p place) String() string {
 	return [...]string{"plan", "host", "v2 view", "virtual machine", "hardware"}[p]
 }
 
-// places says what a condition asks of the machine. What a package manager installs asks for nothing.
+// places says what a condition asks of the machine. What a package manager installs asks for nothing, and neither does the
+// absence of something.
 var places = map[string]place{
-	"root": host, "cgroup": host, "cgroup1": host, "!v2": host, "v1": host, "userns": host, "timens": host, "mknod": host,
-	"ptmx": host, "pty": host, "amd64": host, "arch": plan, "busybox": plan, "runc": plan, "gcc": plan, "parent": plan,
-	"berth": plan, "!runc": plan, "!crun": plan, "controllers": plan, "seccomp.json": plan,
+	"root": host, "cgroup": host, "cgroup1": host, "v1": host, "!v2": host, "userns": host, "timens": host, "mknod": host,
+	"ptmx": host, "pty": host, "amd64": host, "sys_resource": host, "loop": host, "bfq": host, "rt_group": host, "veth": host,
 	"cgroup2": v2view, "v2": v2view, "hybrid": v2view,
-	"systemd": virtual,
+	"systemd": virtual, "apparmor": virtual, "selinux": virtual,
+	"resctrl": hardware, "rdma": hardware,
+	"arch": plan, "berth": plan, "busybox": plan, "controllers": plan, "gcc": plan, "parent": plan, "runc": plan, "crun": plan,
+	"seccomp.json": plan,
 }
 
 // of returns the places where a test shows what it shows; a condition that is not known is an error.
@@ -78,20 +82,34 @@ func of(t declared.Test) ([]place, error) {
 	if t.Script {
 		p = host // it runs the binary
 	}
+	if t.Views {
+		p = v2view
+	}
 	for _, name := range t.Needs {
 		asked, ok := places[name]
-		if !ok && strings.HasPrefix(name, "exec:") {
-			asked, ok = plan, true
-		}
-		if !ok {
+		switch {
+		case ok:
+		case strings.HasPrefix(name, "exec:"), strings.HasPrefix(name, "!"):
+		case strings.HasPrefix(name, "controller:"):
+			asked = controller(name, t)
+		default:
 			return nil, fmt.Errorf("%s: what [%s] asks of a machine is not in the table of places", t.File, name)
 		}
 		p = max(p, asked)
 	}
-	if t.Views && p == host {
-		return []place{host, v2view}, nil
+	if t.Views {
+		return []place{host, p}, nil
 	}
 	return []place{p}, nil
+}
+
+// controller is where a resource controller is: on v1 everywhere, but for those of the network; on v2 only where v1 does
+// not have it.
+func controller(name string, t declared.Test) place {
+	if t.Views || slices.Contains(t.Needs, "v2") || strings.HasPrefix(name, "controller:net_") {
+		return virtual
+	}
+	return host
 }
 
 // write returns the page, and what is wrong with the tests' declarations.
@@ -115,7 +133,7 @@ func write(table []section, tests []declared.Test) (string, []error) {
 			if r.note != "" {
 				fmt.Fprintf(&notes, "- **%d** %s: %s\n", r.number, r.field, r.note)
 			}
-			if total++; r.later == "" {
+			if total++; r.later == "" && len(proofs[number]) > 0 {
 				proven++
 			}
 			delete(proofs, number)
@@ -167,9 +185,10 @@ func (r row) line(tests []declared.Test) (string, []error) {
 		for _, p := range at {
 			seen[p] = true
 		}
-		links = append(links, fmt.Sprintf("[%s](../%s)", t.Name, t.File))
+		links = append(links, fmt.Sprintf("[%s](../%s)", title(t), t.File))
 	}
 	if len(tests) == 0 && r.later == "" {
+		implemented = "no"
 		complaints = append(complaints, fmt.Errorf("row %d (%s) has no test that declares it", r.number, r.field))
 	}
 	if len(seen) == 1 && seen[plan] {
@@ -183,11 +202,43 @@ func (r row) line(tests []declared.Test) (string, []error) {
 		strings.Join(links, ", "), strings.Join(names, ", ")), complaints
 }
 
+// title is the test's name; most scripts are in tests/script, the others say where they are.
+func title(t declared.Test) string {
+	if dir := path.Base(path.Dir(t.File)); t.Script && dir != "script" {
+		return dir + "/" + t.Name
+	}
+	return t.Name
+}
+
 func btoi(b bool) int {
 	if b {
 		return 1
 	}
 	return 0
+}
+
+func TestPlaces(t *testing.T) {
+	for _, c := range []struct {
+		test declared.Test
+		want string
+	}{
+		{declared.Test{}, "[plan]"},
+		{declared.Test{Needs: []string{"busybox"}}, "[plan]"},
+		{declared.Test{Needs: []string{"root", "cgroup2"}}, "[v2 view]"},
+		{declared.Test{Script: true}, "[host]"},
+		{declared.Test{Script: true, Needs: []string{"root", "!resctrl"}}, "[host]"},
+		{declared.Test{Script: true, Needs: []string{"root", "v2"}}, "[v2 view]"},
+		{declared.Test{Script: true, Needs: []string{"root"}, Views: true}, "[host v2 view]"},
+		{declared.Test{Script: true, Needs: []string{"root", "controller:memory"}, Views: true}, "[host virtual machine]"},
+		{declared.Test{Script: true, Needs: []string{"root", "!v2", "controller:memory"}}, "[host]"},
+		{declared.Test{Script: true, Needs: []string{"root", "v2", "controller:memory"}}, "[virtual machine]"},
+		{declared.Test{Script: true, Needs: []string{"apparmor", "root"}}, "[virtual machine]"},
+		{declared.Test{Script: true, Needs: []string{"resctrl"}}, "[hardware]"},
+	} {
+		if got, err := of(c.test); err != nil || fmt.Sprint(got) != c.want {
+			t.Errorf("%+v: %v, %v", c.test, got, err)
+		}
+	}
 }
 
 func TestNumbers(t *testing.T) {
@@ -209,15 +260,15 @@ func TestWrite(t *testing.T) {
 	}}}
 	text, complaints := write(rows, []declared.Test{
 		{Name: "TestA", File: "a/a_test.go", Rows: []string{"1", "2", "4"}},
-		{Name: "a", File: "s/a.txtar", Rows: []string{"1", "9"}, Needs: []string{"root"}, Views: true, Script: true},
+		{Name: "a", File: "script/a.txtar", Rows: []string{"1", "9"}, Needs: []string{"root", "exec:sh", "!runc"}, Views: true, Script: true},
 		{Name: "b", File: "s/b.txtar", Rows: []string{"2"}, Needs: []string{"root", "systemd"}, Script: true},
 		{Name: "c", File: "s/c.txtar", Rows: []string{"2"}, Needs: []string{"moon"}, Script: true},
 	})
 	for _, want := range []string{
-		"| 1 | `one` | yes | [a](../s/a.txtar), [TestA](../a/a_test.go) | plan, host, v2 view |\n",
-		"| 2 | `two` | yes, see above | [b](../s/b.txtar), [c](../s/c.txtar), [TestA](../a/a_test.go) | plan, virtual machine |\n",
+		"| 1 | `one` | yes | [a](../script/a.txtar), [TestA](../a/a_test.go) | plan, host, v2 view |\n",
+		"| 2 | `two` | yes, see above | [s/b](../s/b.txtar), [s/c](../s/c.txtar), [TestA](../a/a_test.go) | plan, virtual machine |\n",
 		"| 3 | `three` | not yet: the driver |  |  |\n",
-		"- **2** `two`: Because.\n", "4 of 5 rows",
+		"- **2** `two`: Because.\n", "3 of 5 rows", "| 5 | `five` | no |  |  |\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
@@ -231,7 +282,7 @@ func TestWrite(t *testing.T) {
 		"s/c.txtar: what [moon] asks of a machine is not in the table of places",
 		"row 4 (`four`) is shown by plans only, in no container",
 		"row 5 (`five`) has no test that declares it",
-		"s/a.txtar declares row 9, which is not in the table",
+		"script/a.txtar declares row 9, which is not in the table",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
