@@ -111,7 +111,7 @@ func readPackage(paths []string, word string) ([]Test, error) {
 			switch {
 			case len(rows) == 0:
 			case f.Recv != nil || !strings.HasPrefix(f.Name.Name, "Test"):
-				return nil, fmt.Errorf("%s: %s is no test, and declares //%s:", path, f.Name.Name, word)
+				return nil, fmt.Errorf("%s: //%s: stands at %s, which is no test", path, word, f.Name.Name)
 			default:
 				tests = append(tests, Test{Name: f.Name.Name, File: path, Rows: rows})
 				bodies = append(bodies, f)

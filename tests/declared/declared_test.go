@@ -79,7 +79,7 @@ func helper() {}
 func TestReadRefuses(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "a_test.go", "package a\n\n//spec:1\nfunc helper() {}\n")
-	if _, err := Read(root, "spec"); err == nil || !strings.Contains(err.Error(), "helper is no test") {
+	if _, err := Read(root, "spec"); err == nil || !strings.Contains(err.Error(), "helper, which is no test") {
 		t.Error(err)
 	}
 }
