@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -189,10 +190,10 @@ func copyTo(from, to string) error {
 }
 
 // condition is what scripts write in brackets.
-func condition(name, runtime, view string) (bool, error) {
+func condition(name, tested, view string) (bool, error) {
 	switch name {
 	case "berth", "runc", "crun":
-		return runtime == name, nil
+		return tested == name, nil
 	case "root":
 		return rootTests(), nil
 	case "v1":
@@ -217,6 +218,8 @@ func condition(name, runtime, view string) (bool, error) {
 	case "bfq":
 		raw, err := os.ReadFile("/sys/block/loop7/queue/scheduler")
 		return err == nil && strings.Contains(string(raw), "bfq"), nil
+	case "cpus2":
+		return runtime.NumCPU() > 1, nil
 	case "loop":
 		_, err := os.Stat("/sys/block/loop0")
 		return err == nil, nil
