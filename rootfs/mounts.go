@@ -44,11 +44,7 @@ func (p *planner) planMount(m specs.Mount, field fault.Pointer) {
 	if m.Type == "bind" || m.Type == "rbind" {
 		e.flags.Bind, e.flags.Recursive = true, e.flags.Recursive || m.Type == "rbind"
 	}
-	if !p.checkText(e) || !p.checkTarget(e) || !p.checkKernel(e) {
-		return
-	}
-	if e.flags.LinkAt >= 0 && (!e.flags.Bind || e.flags.Remount) {
-		p.complain(e.option(e.flags.LinkAt), "mount", e.target, m.Options[e.flags.LinkAt]+" is for a bind mount", "")
+	if !p.checkText(e) || !p.checkTarget(e) || !p.checkKernel(e) || !p.checkLink(e) {
 		return
 	}
 	switch {
@@ -117,6 +113,22 @@ func (p *planner) checkProc(e *entry) bool {
 		return false
 	}
 	return true
+}
+
+// checkLink complains about options for symbolic links where there can be none.
+func (p *planner) checkLink(e *entry) bool {
+	at := e.option(e.flags.LinkAt)
+	switch {
+	case e.flags.LinkAt < 0:
+		return true
+	case !e.flags.Bind || e.flags.Remount:
+		p.complain(at, "mount", e.target, e.Options[e.flags.LinkAt]+" is for a bind mount", "")
+	case e.target == "/proc" || e.target == "/sys":
+		p.complain(at, "bind", e.target, e.target+" must be a directory, not a symbolic link", "")
+	default:
+		return true
+	}
+	return false
 }
 
 // checkKernel complains about what only mount_setattr(2) can do.

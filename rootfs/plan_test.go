@@ -93,6 +93,8 @@ func TestPlanMounts(t *testing.T) {
 }
 
 // TestPlanComplaints has one mistake each: JSON in, the whole message out.
+//
+//spec:7,15,19
 func TestPlanComplaints(t *testing.T) {
 	long := strings.Repeat("x", 300)
 	for _, c := range []struct {
@@ -126,6 +128,8 @@ func TestPlanComplaints(t *testing.T) {
 			"mount /x: src-nofollow is for a bind mount (config.json /mounts/0/options/1)"},
 		{mounts(`{"destination": "/x", "source": "/y", "options": ["remount", "bind", "dest-nofollow"]}`), privileged, allNew,
 			"mount /x: dest-nofollow is for a bind mount (config.json /mounts/0/options/2)"},
+		{mounts(`{"destination": "/sys", "source": "/y", "options": ["bind", "copy-symlink"]}`), privileged, allNew,
+			"bind /sys: /sys must be a directory, not a symbolic link (config.json /mounts/0/options/1)"},
 		{mounts(`{"destination": "/x", "type": "ext4", "options": ["tmpcopyup"]}`), privileged, allNew,
 			"tmpcopyup /x: tmpcopyup is for a tmpfs, not for ext4 (config.json /mounts/0/options/0)"},
 		{mounts(`{"destination": "/x", "source": "/y", "options": ["bind", "tmpcopyup"]}`), privileged, allNew,

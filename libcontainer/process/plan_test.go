@@ -519,6 +519,7 @@ func TestComplaintsAndWarnings(t *testing.T) {
 	}
 }
 
+//spec:20
 func TestNoProcess(t *testing.T) {
 	_, _, complaints := NewPlan(&specs.Spec{}, machine(), Options{})
 	if got := messages(complaints); got != "/process : the process is missing" {

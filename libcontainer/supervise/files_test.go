@@ -178,6 +178,7 @@ func theDescriptor(t *testing.T, oob []byte) *os.File {
 	return f
 }
 
+//spec:21
 func TestSendPTY(t *testing.T) {
 	ptmx, slave := pty(t)
 	name, err := PTYName(ptmx)

@@ -78,6 +78,8 @@ func TestRunHookErrors(t *testing.T) {
 }
 
 // What a hook sees: everything is as its entry says and nothing else is there.
+//
+//spec:84
 func TestRunHookSees(t *testing.T) {
 	t.Setenv("RUNTIME_SECRET", "x")
 	dir := t.TempDir()
@@ -120,6 +122,7 @@ func quoted(t *testing.T, err error) string {
 	return e.Msg
 }
 
+//spec:84
 func TestRunHookEmptyEnv(t *testing.T) {
 	t.Setenv("RUNTIME_SECRET", "x")
 	call := HookCall{Hook: specs.Hook{Path: "/usr/bin/env"}}
@@ -185,6 +188,7 @@ func readPid(t *testing.T, path string) int {
 	return pid
 }
 
+//spec:84
 func TestRunHookTimeout(t *testing.T) {
 	dir := t.TempDir()
 	call := within(sh("echo before; sleep 101 & echo $! >"+dir+"/child; echo $$ >"+dir+"/self; trap '' TERM; sleep 102"), 1)

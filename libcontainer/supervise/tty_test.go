@@ -295,6 +295,7 @@ func TestOpenTTYFails(t *testing.T) {
 	}
 }
 
+//spec:22
 func TestSetSize(t *testing.T) {
 	ptmx, slave := pty(t)
 	if err := SetSize(ptmx, 33, 111); err != nil {
