@@ -30,7 +30,7 @@ func (d *Delegation) String() string {
 // planDelegation follows the specification's conditions: cgroup v2 and nothing else, a cgroup namespace of the container's
 // own, and the group mounted there for writing. Root of the host has the group anyway.
 func (p *Plan) planDelegation(spec *specs.Spec, facts host.Facts) {
-	if !p.Born() || !newCgroupNamespace(spec.Linux.Namespaces) {
+	if !p.State().Unified() || !newCgroupNamespace(spec.Linux.Namespaces) {
 		return
 	}
 	at := slices.IndexFunc(spec.Mounts, writableCgroup)

@@ -266,15 +266,7 @@ func hasController(name, view string) bool {
 			}
 		}
 	}
-	if view == "v1" {
-		return false
-	}
-	dir := "/sys/fs/cgroup/unified"
-	if unified() {
-		dir = "/sys/fs/cgroup"
-	}
-	raw, _ := os.ReadFile(dir + "/cgroup.controllers")
-	return slices.Contains(strings.Fields(string(raw)), name)
+	return view != "v1" && controller(name)
 }
 
 // rootTests tells whether tests that need root are run: -short is for those that do not.

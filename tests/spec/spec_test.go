@@ -69,10 +69,11 @@ func (p place) String() string {
 var places = map[string]place{
 	"root": host, "cgroup": host, "cgroup1": host, "v1": host, "!v2": host, "userns": host, "timens": host, "mknod": host,
 	"ptmx": host, "pty": host, "amd64": host, "sys_resource": host, "loop": host, "bfq": host, "rt_group": host, "veth": host,
-	"cgroup2": v2view, "v2": v2view, "hybrid": v2view,
-	"systemd": virtual, "apparmor": virtual, "selinux": virtual,
-	"resctrl": hardware, "rdma": hardware,
-	"arch": plan, "berth": plan, "busybox": plan, "controllers": plan, "gcc": plan, "parent": plan, "runc": plan, "crun": plan,
+	"numa": host, "tmpfs-idmap": host, "weighted-interleave": host,
+	"cgroup2": v2view, "v2": v2view, "hybrid": v2view, "hugetlb": v2view,
+	"systemd": virtual, "apparmor": virtual, "selinux": virtual, "rdma": virtual,
+	"resctrl": hardware,
+	"arch":    plan, "berth": plan, "busybox": plan, "controllers": plan, "gcc": plan, "parent": plan, "runc": plan, "crun": plan,
 	"seccomp.json": plan,
 }
 
