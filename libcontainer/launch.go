@@ -91,11 +91,13 @@ const (
 	entersByFork                    // what the preamble forks is
 )
 
-func planEntry(groups cgroups.State, forks bool) groupEntry {
+// planEntry decides by what the preamble does before init is there: in a user
+// namespace it has no right to the group any more (clone3(2), EACCES).
+func planEntry(groups cgroups.State, forks, userNS bool) groupEntry {
 	switch {
 	case !groups.Unified():
 		return entersByMove
-	case forks:
+	case forks && !userNS:
 		return entersByFork
 	}
 	return entersByBirth

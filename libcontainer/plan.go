@@ -74,7 +74,7 @@ func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error)
 
 	p.Cgroup, more = cgroups.NewPlan(spec, opt.ID, facts, cgroups.Options{Manager: opt.CgroupManager, Rootless: opt.Rootless})
 	add()
-	p.entry = planEntry(p.Cgroup.State(), p.Namespaces.forks())
+	p.entry = planEntry(p.Cgroup.State(), p.Namespaces.forks(), p.Namespaces.has("user"))
 
 	p.Resctrl, more = intelrdt.NewPlan(spec, opt.ID, facts)
 	add()
