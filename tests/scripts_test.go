@@ -257,7 +257,7 @@ func condition(name, tested, view string) (bool, error) {
 
 // hasController tells whether the view has a hierarchy with the controller, by its name on v2: v1 has "blkio" for "io".
 func hasController(name, view string) bool {
-	if view != "v2" {
+	if view == "v1" || view == "" && !unified() {
 		old := map[string]string{"io": "blkio"}
 		raw, _ := os.ReadFile("/proc/self/cgroup")
 		for line := range strings.Lines(string(raw)) {
