@@ -20,7 +20,8 @@ type scriptCommand = func(ts *testscript.TestScript, neg bool, args []string)
 
 // commands are those of scripts, besides testscript's own and the programs.
 //
-//	bundle DIR [ARG…]            makes a bundle with busybox and process.args, from the runtime's own `spec`
+//	bundle DIR [ARG…]            makes a bundle with busybox and process.args, from the runtime's own `spec`; it is the
+//	                             same on every machine, without the cgroup namespace that spec has on cgroup v2
 //	config DIR PATCH…            merges into config.json (RFC 7386); a patch is JSON or a file. $WORK, $ID are replaced
 //	args DIR ARG…                process.args
 //	append DIR POINTER JSON…     adds to an array of config.json
@@ -71,6 +72,7 @@ func cmdBundle(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	editConfig(ts, args[0], func(doc any) any {
 		doc = mergePatch(doc, map[string]any{"process": map[string]any{"terminal": false}})
+		doc = without(doc, "/linux/namespaces", "type", "cgroup")
 		if len(args) > 1 {
 			doc = mergePatch(doc, processArgs(args[1:]))
 		}
@@ -145,14 +147,19 @@ func cmdDrop(ts *testscript.TestScript, neg bool, args []string) {
 			return mergePatch(doc, patchAt(args[1], nil))
 		}
 		key, value, _ := strings.Cut(args[2], "=")
-		list, _ := lookup(doc, args[1])
-		array, _ := list.([]any)
-		array = slices.DeleteFunc(array, func(e any) bool {
-			object, _ := e.(map[string]any)
-			return object[key] == value
-		})
-		return mergePatch(doc, patchAt(args[1], array))
+		return without(doc, args[1], key, value)
 	})
+}
+
+// without removes the elements of an array in which an entry has that value.
+func without(doc any, pointer, key, value string) any {
+	list, _ := lookup(doc, pointer)
+	array, _ := list.([]any)
+	array = slices.DeleteFunc(array, func(e any) bool {
+		object, _ := e.(map[string]any)
+		return object[key] == value
+	})
+	return mergePatch(doc, patchAt(pointer, array))
 }
 
 func editConfig(ts *testscript.TestScript, dir string, edit func(any) any) {
