@@ -1,6 +1,6 @@
 // Package declared reads what tests say of themselves: which row of a table they prove, and what they need to run.
 //
-// A Go test says it in its doc comment, a script in the comment at its head; "spec" is one such word, "cve" another:
+// A Go test or fuzz target says it in its doc comment, a script in the comment at its head; "spec" is one such word, "cve" another:
 //
 //	//spec:44,45
 //	func TestDevicesMove(t *testing.T) {
@@ -9,7 +9,7 @@
 //	# spec: 44,45
 //
 // What a test needs are the names in brackets of the skips that it can come to: t.Skip("[root] needs root") in it or in
-// what it calls of its package, `[!root] skip` in a script.
+// what it calls of its package, `[!root] skip` or `[!root] stop` in a script.
 package declared
 
 import (
@@ -29,10 +29,11 @@ import (
 
 // Test is a test with a declaration.
 type Test struct {
-	Name   string   // TestFunction, or a script's name without its extension
+	Name   string   // of the test function, or a script's name without its extension
 	File   string   // path below the root, with slashes
 	Rows   []string // as declared
 	Needs  []string // names of conditions, in the order in which they are met; "!v2" where v2 must not be
+	Rest   []string // the same of a script's stops: what the part behind them needs besides
 	Views  bool     // a script that is run once more with v1 and with v2 alone to be seen
 	Script bool
 }
@@ -110,7 +111,7 @@ func readPackage(paths []string, word string) ([]Test, error) {
 			rows := directive(f.Doc, word)
 			switch {
 			case len(rows) == 0:
-			case f.Recv != nil || !strings.HasPrefix(f.Name.Name, "Test"):
+			case f.Recv != nil || !isTest(f.Name.Name):
 				return nil, fmt.Errorf("%s: //%s: stands at %s, which is no test", path, word, f.Name.Name)
 			default:
 				tests = append(tests, Test{Name: f.Name.Name, File: path, Rows: rows})
@@ -122,6 +123,11 @@ func readPackage(paths []string, word string) ([]Test, error) {
 		tests[i].Needs = skips(f, funcs)
 	}
 	return tests, nil
+}
+
+// isTest tells a test by its name; the seeds of a fuzz target are one too.
+func isTest(name string) bool {
+	return strings.HasPrefix(name, "Test") || strings.HasPrefix(name, "Fuzz")
 }
 
 // directive returns what stands behind //word: in a doc comment.
@@ -197,7 +203,7 @@ func skipped(call *ast.CallExpr) string {
 }
 
 var (
-	conditions = regexp.MustCompile(`^((?:\[[^\]]+\]\s*)+)skip\b`)
+	conditions = regexp.MustCompile(`^((?:\[[^\]]+\]\s*)+)(skip|stop)\b`)
 	condition  = regexp.MustCompile(`\[([^\]]+)\]`)
 )
 
@@ -228,9 +234,12 @@ func readScript(text, word string) Test {
 			if !negated {
 				name = "!" + name
 			}
-			skipsV2 = skipsV2 || name == "!v2"
-			if !slices.Contains(t.Needs, name) {
-				t.Needs = append(t.Needs, name)
+			names := &t.Rest
+			if m[2] == "skip" {
+				names, skipsV2 = &t.Needs, skipsV2 || name == "!v2"
+			}
+			if !slices.Contains(*names, name) {
+				*names = append(*names, name)
 			}
 		}
 	}

@@ -39,6 +39,9 @@ func TestRoot(t *testing.T) {
 	t.Run("x", func(t *testing.T) { x.v2(t) })
 }
 
+//spec:5
+func FuzzSeeds(f *testing.F) { f.Fuzz(func(t *testing.T, b []byte) {}) }
+
 func TestNothing(t *testing.T) { t.Skip("[never] at all") }
 `)
 	write(t, root, "a/b_test.go", `package a
@@ -54,7 +57,7 @@ func helper() {}
 `)
 	write(t, root, "a/testdata/x_test.go", "not go")
 	write(t, root, ".hidden/x_test.go", "not go")
-	write(t, root, "s/one.txtar", "# One.\n# spec: 5, 6\n[!root] skip 'needs root'\n[v2] skip\n[!berth] [runc] skip 'old'\n# spec: 7\nrt run\n-- file --\n[!x] skip\n")
+	write(t, root, "s/one.txtar", "# One.\n# spec: 5, 6\n[!root] skip 'needs root'\n[v2] skip\n[!berth] [runc] skip 'old'\n[!apparmor] stop\n# spec: 7\nrt run\n-- file --\n[!x] skip\n")
 	write(t, root, "s/two.txtar", "# Two.\n# spec: 5\n\n[!root] skip\n# [v2] [v1] in both views\n[crun] stop\n")
 	write(t, root, "s/three.txtar", "# Three.\n# cve: CVE-1-2\n")
 	got, err := Read(root, "spec")
@@ -64,8 +67,9 @@ func helper() {}
 	want := []Test{
 		{Name: "TestPlan", File: "a/a_test.go", Rows: []string{"1", "2"}},
 		{Name: "TestRoot", File: "a/a_test.go", Rows: []string{"3", "4"}, Needs: []string{"root", "cgroup2"}},
-		{Name: "one", File: "s/one.txtar", Rows: []string{"5", "6"}, Needs: []string{"root", "!v2", "berth", "!runc"}, Script: true},
-		{Name: "two", File: "s/two.txtar", Rows: []string{"5"}, Needs: []string{"root"}, Views: true, Script: true},
+		{Name: "FuzzSeeds", File: "a/a_test.go", Rows: []string{"5"}},
+		{Name: "one", File: "s/one.txtar", Rows: []string{"5", "6"}, Needs: []string{"root", "!v2", "berth", "!runc"}, Rest: []string{"apparmor"}, Script: true},
+		{Name: "two", File: "s/two.txtar", Rows: []string{"5"}, Needs: []string{"root"}, Rest: []string{"!crun"}, Views: true, Script: true},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)

@@ -69,12 +69,12 @@ func (p place) String() string {
 var places = map[string]place{
 	"root": host, "cgroup": host, "cgroup1": host, "v1": host, "!v2": host, "userns": host, "timens": host, "mknod": host,
 	"ptmx": host, "pty": host, "amd64": host, "sys_resource": host, "loop": host, "bfq": host, "rt_group": host, "veth": host,
-	"numa": host, "tmpfs-idmap": host, "weighted-interleave": host,
+	"numa": host, "cpus2": host, "tmpfs-idmap": host, "weighted-interleave": host,
 	"cgroup2": v2view, "v2": v2view, "hybrid": v2view, "hugetlb": v2view,
 	"systemd": virtual, "apparmor": virtual, "selinux": virtual, "rdma": virtual,
 	"resctrl": hardware,
 	"arch":    plan, "berth": plan, "busybox": plan, "controllers": plan, "gcc": plan, "parent": plan, "runc": plan, "crun": plan,
-	"seccomp.json": plan,
+	"seccomp.json": plan, "no-lsm": host,
 }
 
 // of returns the places where a test shows what it shows; a condition that is not known is an error.
@@ -83,10 +83,26 @@ func of(t declared.Test) ([]place, error) {
 	if t.Script {
 		p = host // it runs the binary
 	}
-	if t.Views {
-		p = v2view
+	p, err := farthest(t, t.Needs, p)
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range t.Needs {
+	at := []place{p}
+	if t.Views {
+		at = []place{host, max(p, v2view)}
+	}
+	switch rest, err := farthest(t, t.Rest, p); {
+	case err != nil:
+		return nil, err
+	case rest > p && !slices.Contains(at, rest):
+		at = append(at, rest)
+	}
+	return at, nil
+}
+
+// farthest returns the place where all of the conditions hold.
+func farthest(t declared.Test, conditions []string, p place) (place, error) {
+	for _, name := range conditions {
 		asked, ok := places[name]
 		switch {
 		case ok:
@@ -94,14 +110,11 @@ func of(t declared.Test) ([]place, error) {
 		case strings.HasPrefix(name, "controller:"):
 			asked = controller(name, t)
 		default:
-			return nil, fmt.Errorf("%s: what [%s] asks of a machine is not in the table of places", t.File, name)
+			return p, fmt.Errorf("%s: what [%s] asks of a machine is not in the table of places", t.File, name)
 		}
 		p = max(p, asked)
 	}
-	if t.Views {
-		return []place{host, p}, nil
-	}
-	return []place{p}, nil
+	return p, nil
 }
 
 // controller is where a resource controller is: on v1 everywhere, but for those of the network; on v2 only where v1 does
@@ -235,6 +248,9 @@ func TestPlaces(t *testing.T) {
 		{declared.Test{Script: true, Needs: []string{"root", "v2", "controller:memory"}}, "[virtual machine]"},
 		{declared.Test{Script: true, Needs: []string{"apparmor", "root"}}, "[virtual machine]"},
 		{declared.Test{Script: true, Needs: []string{"resctrl"}}, "[hardware]"},
+		{declared.Test{Script: true, Needs: []string{"root"}, Rest: []string{"apparmor"}}, "[host virtual machine]"},
+		{declared.Test{Script: true, Needs: []string{"root"}, Rest: []string{"!crun", "cpus2"}}, "[host]"},
+		{declared.Test{Script: true, Needs: []string{"root"}, Rest: []string{"berth"}, Views: true}, "[host v2 view]"},
 	} {
 		if got, err := of(c.test); err != nil || fmt.Sprint(got) != c.want {
 			t.Errorf("%+v: %v, %v", c.test, got, err)
