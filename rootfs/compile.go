@@ -28,6 +28,7 @@ type compiler struct {
 	sources []nsenter.Reg          // of Plan.sources
 	dirs    map[string]nsenter.Reg // directories that devices are made in
 	late    map[string]nsenter.Reg // mounts to be sealed, by target
+	kernel  map[string]nsenter.Reg // what is mounted on /proc and /sys, for what is masked there
 	null    nsenter.Reg            // the host's /dev/null, for masks
 	empty   nsenter.Reg            // an empty read-only tmpfs, for masks
 }
@@ -38,7 +39,8 @@ type compiler struct {
 // they are closed when done with. The walker is in the container's namespaces
 // and, where it has a pid namespace, forked.
 func (p *Plan) CompileMounts(b *nsenter.Builder, sources []nsenter.Reg) Regs {
-	c := &compiler{b: b, m: p.m, plan: p, dirs: map[string]nsenter.Reg{}, late: map[string]nsenter.Reg{}}
+	c := &compiler{b: b, m: p.m, plan: p, dirs: map[string]nsenter.Reg{}, late: map[string]nsenter.Reg{},
+		kernel: map[string]nsenter.Reg{}}
 	c.at("/root/path", "prepare the root file system", p.Root)
 	b.Append(unix.SYS_UMASK, nsenter.Octal(0)) // modes are what they are said to be
 	c.isolate()
@@ -272,8 +274,10 @@ func (c *compiler) rootPropagation(root Source) {
 func (m machine) rootAlone() bool { return m.propagation&^unix.MS_REC != unix.MS_SLAVE }
 
 func (c *compiler) finish() {
-	for _, name := range sortedKeys(c.dirs) {
-		c.b.Close(c.dirs[name])
+	for _, kept := range []map[string]nsenter.Reg{c.dirs, c.kernel} {
+		for _, name := range sortedKeys(kept) {
+			c.b.Close(kept[name])
+		}
 	}
 	if c.null != 0 {
 		c.at("/linux/maskedPaths", "close", "")

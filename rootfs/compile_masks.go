@@ -1,6 +1,8 @@
 package rootfs
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"berth/nsenter"
@@ -31,10 +33,20 @@ func (c *compiler) maskSources() {
 	c.b.Place(done)
 }
 
+// covered opens what is to be covered: below /proc and /sys from the mount that was made there, not from the path.
+func (c *compiler) covered(path string) nsenter.Reg {
+	for top, mount := range c.kernel {
+		if rest, below := strings.CutPrefix(path, top+"/"); below {
+			return c.b.OpenIn(mount, rest, unix.O_PATH)
+		}
+	}
+	return c.b.OpenIn(c.r.Root, path, unix.O_PATH)
+}
+
 func (r *ReadonlyPath) compile(c *compiler) {
 	c.at(r.Field, "readonly", r.Path)
 	next := c.b.Label()
-	t := c.b.OpenIn(c.r.Root, r.Path, unix.O_PATH)
+	t := c.covered(r.Path)
 	c.b.Last().Accepts(unix.ENOENT, unix.ENOTDIR).Else(next)
 	m := c.b.OpenTree(t, true)
 	ro := Attr{Set: unix.MOUNT_ATTR_RDONLY}
@@ -65,7 +77,7 @@ type cover struct {
 func (m *Mask) compile(c *compiler) {
 	c.at(m.Field, "mask", m.Path)
 	next := c.b.Label()
-	t := c.b.OpenIn(c.r.Root, m.Path, unix.O_PATH)
+	t := c.covered(m.Path)
 	c.b.Last().Accepts(unix.ENOENT, unix.ENOTDIR).Else(next)
 	v := cover{c, c.b.Reserve(), t, c.b.Label(), c.b.Label()}
 	if likelyDir(m.Path) {

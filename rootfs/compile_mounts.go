@@ -117,7 +117,20 @@ func (m *Mount) settle(c *compiler, r nsenter.Reg) {
 		c.late[m.Target] = r
 		return
 	}
-	c.b.Close(r)
+	c.release(m.Target, r)
+}
+
+// release closes an attached mount, unless it is on /proc or /sys and something is masked below: by then the path may
+// lead to something else, where another container has this root too (CVE-2023-27561).
+func (c *compiler) release(target string, r nsenter.Reg) {
+	if target != "/proc" && target != "/sys" || !c.plan.masksBelow(target) {
+		c.b.Close(r)
+		return
+	}
+	if covered := c.kernel[target]; covered != 0 {
+		c.b.Close(covered)
+	}
+	c.kernel[target] = r
 }
 
 func (m *Mount) compileClassic(c *compiler) {
@@ -147,7 +160,7 @@ func (m *Bind) compile(c *compiler) {
 	c.b.MoveMount(r, t)
 	c.b.Close(t)
 	c.settleBind(r, m.source, &m.Base, m.Target, m.Flags)
-	c.b.Close(r)
+	c.release(m.Target, r)
 }
 
 // place opens the mount point; with dest-nofollow a symbolic link itself.

@@ -193,7 +193,7 @@ move_mount(r5, "", r4, "")`},
 r2 = openat2(r1, "/proc/sys", IN_ROOT) or ENOENT|ENOTDIR ->
 r5 = open_tree(r2, "", CLONE|AT_RECURSIVE)
 move_mount(r5, "", r2, "")
-dup3(r5, 1000, O_CLOEXEC)
+dup3(r6, 1000, O_CLOEXEC)
 fchdir(r3)
 mount(NULL, "self/fd/1000", NULL, MS_RDONLY|MS_NOSUID|MS_NOEXEC|MS_REMOUNT|MS_BIND, NULL)`},
 		{"a masked file", `{"linux": {"maskedPaths": ["/m"]}}`, "/linux/maskedPaths/0", privileged, allNew, `

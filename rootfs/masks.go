@@ -26,6 +26,23 @@ func (p *planner) planMasks() {
 	}
 }
 
+// masksBelow tells whether a masked or read-only path is below dir.
+func (p *Plan) masksBelow(dir string) bool {
+	for _, op := range p.Ops {
+		switch op := op.(type) {
+		case *Mask:
+			if strings.HasPrefix(op.Path, dir+"/") {
+				return true
+			}
+		case *ReadonlyPath:
+			if strings.HasPrefix(op.Path, dir+"/") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (p *Plan) masks() bool {
 	for _, op := range p.Ops {
 		if _, ok := op.(*Mask); ok {
