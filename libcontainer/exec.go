@@ -59,7 +59,7 @@ func (opt ExecOptions) told(err error) error {
 	return err
 }
 
-func (c *Container) exec(opt ExecOptions) (_ *Process, err error) {
+func (c *Container) exec(opt ExecOptions) (*Process, error) {
 	if err := c.canExec(opt.IgnorePaused); err != nil {
 		return nil, err
 	}
@@ -76,8 +76,14 @@ func (c *Container) exec(opt ExecOptions) (_ *Process, err error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.join(plan, opt.ProcessOptions, target, group)
+}
+
+// join makes the process of a plan, up to, but not including, execve. target is
+// init's pidfd, which stays the caller's.
+func (c *Container) join(plan *execPlan, opt ProcessOptions, target *os.File, group cgroups.State) (_ *Process, err error) {
 	e := &execution{
-		Container: c, launch: launch{options: opt.ProcessOptions, explain: plan.explain},
+		Container: c, launch: launch{options: opt, explain: plan.explain},
 		plan: plan, target: target, group: group,
 	}
 	defer func() {
@@ -120,7 +126,11 @@ func (c *Container) preparedExec(opt ExecOptions) (*execPlan, error) {
 			(&Container{Warn: opt.Warn}).warn(note)
 		}
 	}
-	return plan, plan.compileSeccomp(filepath.Join(filepath.Dir(c.dir), seccompCache))
+	return plan, c.compileFilter(plan)
+}
+
+func (c *Container) compileFilter(plan *execPlan) error {
+	return plan.compileSeccomp(filepath.Join(filepath.Dir(c.dir), seccompCache))
 }
 
 // execGroup is where a process that joins the container belongs: in the groups
@@ -178,9 +188,9 @@ func (c *Container) openInit() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "pidfd"), nil
 }
 
-// execSpec is the container's configuration as far as it holds for a process
-// that joins it, with that process.
-func (c *Container) execSpec(opt ExecOptions) (*specs.Spec, error) {
+// joiningSpec is the container's configuration as far as it holds for a process
+// that joins it, with a copy of its own process.
+func (c *Container) joiningSpec() (*specs.Spec, error) {
 	whole, err := c.spec()
 	if err != nil {
 		return nil, err
@@ -194,6 +204,15 @@ func (c *Container) execSpec(opt ExecOptions) (*specs.Spec, error) {
 			UIDMappings: l.UIDMappings, GIDMappings: l.GIDMappings, Namespaces: l.Namespaces,
 			Seccomp: l.Seccomp, Personality: l.Personality, MemoryPolicy: l.MemoryPolicy,
 		}
+	}
+	return spec, nil
+}
+
+// execSpec is joiningSpec with the process that exec is asked for.
+func (c *Container) execSpec(opt ExecOptions) (*specs.Spec, error) {
+	spec, err := c.joiningSpec()
+	if err != nil {
+		return nil, err
 	}
 	root := fmt.Sprintf("/proc/%d/root", c.record.PID)
 	if opt.File != "" {

@@ -114,23 +114,78 @@ func (c *Container) warn(e *fault.Error) {
 func (c *Container) runHook(kind string, call supervise.HookCall) error {
 	switch kind {
 	case "createContainer":
-		return supervise.SuperviseHook(context.Background(), call, c.hookInside(call, false))
+		return supervise.SuperviseHook(context.Background(), call, c.hookInside(call))
 	case "startContainer":
-		return supervise.SuperviseHook(context.Background(), call, c.hookInside(call, true))
+		return supervise.SuperviseHook(context.Background(), call, c.hookOfImage(call))
 	}
 	return supervise.RunHook(context.Background(), call)
 }
 
-// hookInside starts a hook in the container's namespaces, and below its root
-// where atRoot is set: a child with a little program of its own.
-func (c *Container) hookInside(call supervise.HookCall, atRoot bool) supervise.HookStarter {
+// hookOfImage starts a startContainer hook. Its program is the image's, so it is one more process of the container: its
+// user, capabilities, filter, labels, limits and groups are those of the container's own process.
+func (c *Container) hookOfImage(call supervise.HookCall) supervise.HookStarter {
 	return func(stdin, output int) (int, error) {
-		files, err := c.openInside(atRoot)
+		target, err := c.openInit()
+		if err != nil {
+			return 0, err
+		}
+		defer target.Close()
+		plan, err := c.planHook(call.Hook)
+		if err != nil {
+			return 0, err
+		}
+		group, err := c.execGroup(nil)
+		if err != nil {
+			return 0, err
+		}
+		process, err := c.join(plan, ProcessOptions{
+			Stdio: [3]int{stdin, output, output}, Reap: true, NoSubreaper: !isSubreaper(),
+		}, target, group)
+		if err != nil {
+			return 0, err
+		}
+		if err := process.Execute(); err != nil {
+			return 0, err
+		}
+		return process.PID, process.Pidfd.Close()
+	}
+}
+
+// planHook is the container's own process with the hook's program.
+func (c *Container) planHook(h specs.Hook) (*execPlan, error) {
+	spec, err := c.joiningSpec()
+	if err != nil {
+		return nil, err
+	}
+	p := spec.Process
+	p.Args, p.Env, p.Cwd, p.Terminal, p.ExecCPUAffinity = hookArgs(h), h.Env, "/", false, nil
+	facts := host.ProbeProcess()
+	facts.Stdio = [3]host.Stdio{} // the runtime's own, which are not the hook's
+	plan, err := c.planExec(spec, facts, 0)
+	if err != nil {
+		return nil, err
+	}
+	plan.process.File = h.Path
+	return plan, c.compileFilter(plan)
+}
+
+func hookArgs(h specs.Hook) []string {
+	if len(h.Args) == 0 {
+		return []string{h.Path}
+	}
+	return h.Args
+}
+
+// hookInside starts a createContainer hook, a program of the host's, in the container's namespaces: a child with a
+// little program of its own.
+func (c *Container) hookInside(call supervise.HookCall) supervise.HookStarter {
+	return func(stdin, output int) (int, error) {
+		files, err := c.openInside()
 		if err != nil {
 			return 0, err
 		}
 		defer closeAll(files)
-		program, err := c.hookProgram(call, atRoot)
+		program, err := c.hookProgram(call)
 		if err != nil {
 			return 0, err
 		}
@@ -138,21 +193,14 @@ func (c *Container) hookInside(call supervise.HookCall, atRoot bool) supervise.H
 	}
 }
 
-// openInside opens init's namespaces, in the order of joined, and its root.
-func (c *Container) openInside(atRoot bool) ([]*os.File, error) {
-	names := make([]string, 0, len(kinds)+1)
-	for _, k := range c.joined() {
-		names = append(names, "ns/"+k.proc)
-	}
-	if atRoot {
-		names = append(names, "root")
-	}
+// openInside opens init's namespaces, in the order of joined.
+func (c *Container) openInside() ([]*os.File, error) {
 	var files []*os.File
-	for _, name := range names {
-		f, err := os.Open(fmt.Sprintf("/proc/%d/%s", c.record.PID, name))
+	for _, k := range c.joined() {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", c.record.PID, k.proc))
 		if err != nil {
 			closeAll(files)
-			return nil, fault.From(err, "open", "the container's "+name)
+			return nil, fault.From(err, "open", "the container's "+k.proc+" namespace")
 		}
 		files = append(files, f)
 	}
@@ -175,13 +223,9 @@ func (c *Container) joined() []kind {
 	return out
 }
 
-func (c *Container) hookProgram(call supervise.HookCall, atRoot bool) (*nsenter.Program, error) {
+func (c *Container) hookProgram(call supervise.HookCall) (*nsenter.Program, error) {
 	joined := c.joined()
-	n := len(joined)
-	if atRoot {
-		n++
-	}
-	b := nsenter.NewBuilder(n)
+	b := nsenter.NewBuilder(len(joined))
 	b.For(nsenter.Origin{Field: call.At, Op: "join the container's namespaces for hook", Path: call.Hook.Path, Phase: fault.PhaseHooks})
 	for i, k := range joined {
 		b.Setns(nsenter.Reg(i+1), k.flag)
@@ -193,16 +237,8 @@ func (c *Container) hookProgram(call supervise.HookCall, atRoot bool) (*nsenter.
 		b.Fork()
 	}
 	b.Append(unix.SYS_SETSID)
-	if atRoot {
-		b.Fchdir(nsenter.Reg(n))
-		b.ChrootHere()
-	}
 	b.For(nsenter.Origin{Field: call.At, Op: "hook", Path: call.Hook.Path, Phase: fault.PhaseHooks})
-	args := call.Hook.Args
-	if len(args) == 0 {
-		args = []string{call.Hook.Path}
-	}
-	b.ExecvePath(call.Hook.Path, args, call.Hook.Env)
+	b.ExecvePath(call.Hook.Path, hookArgs(call.Hook), call.Hook.Env)
 	return b.Program()
 }
 

@@ -190,9 +190,9 @@ r5 = open_tree(r4, "", CLONE|AT_RECURSIVE)
 mount_setattr(r5, "", AT_EMPTY_PATH, {attr_set=RDONLY})
 move_mount(r5, "", r4, "")`},
 		{"a read-only path keeps its mount's attributes, old", `{"mounts": [{"destination": "/proc", "type": "proc", "options": ["nosuid", "noexec"]}], "linux": {"readonlyPaths": ["/proc/sys"]}}`, "/linux/readonlyPaths/0", old, allNew, `
-r2 = openat2(r1, "/proc/sys", IN_ROOT) or ENOENT|ENOTDIR ->
-r5 = open_tree(r2, "", CLONE|AT_RECURSIVE)
-move_mount(r5, "", r2, "")
+r5 = openat2(r4, "sys", IN_ROOT) or ENOENT|ENOTDIR ->
+r6 = open_tree(r5, "", CLONE|AT_RECURSIVE)
+move_mount(r6, "", r5, "")
 dup3(r6, 1000, O_CLOEXEC)
 fchdir(r3)
 mount(NULL, "self/fd/1000", NULL, MS_RDONLY|MS_NOSUID|MS_NOEXEC|MS_REMOUNT|MS_BIND, NULL)`},

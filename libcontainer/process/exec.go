@@ -139,6 +139,9 @@ func (p *Plan) ExplainExec(errno unix.Errno) *fault.Error {
 }
 
 func (p *Plan) program() string {
+	if p.file != "" {
+		return p.file
+	}
 	if len(p.args) == 0 {
 		return ""
 	}
