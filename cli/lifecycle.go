@@ -18,6 +18,7 @@ func (r *runner) startCommand() *cli.Command {
 		Name:      "start",
 		Usage:     "let a created container execute its process",
 		ArgsUsage: "ID",
+		Before:    sealDescriptors,
 		Action: func(c *cli.Context) error {
 			return r.with(c, func(container *libcontainer.Container) error {
 				notify, err := notifyProxy(container)
@@ -34,6 +35,9 @@ func (r *runner) startCommand() *cli.Command {
 		},
 	}
 }
+
+// sealDescriptors is for commands that run hooks and hand no descriptor on.
+func sealDescriptors(*cli.Context) error { return supervise.SealDescriptors() }
 
 // notifyProxy is nil unless the container was created for sd_notify(3) and
 // this runtime is asked to pass it on.
@@ -91,6 +95,7 @@ func (r *runner) deleteCommand() *cli.Command {
 		Name:      "delete",
 		Usage:     "remove what is left of a stopped container",
 		ArgsUsage: "ID",
+		Before:    sealDescriptors,
 		Flags:     []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "kill it first; no error if there is none"}},
 		Action: func(c *cli.Context) error {
 			if c.Bool("force") {

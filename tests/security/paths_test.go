@@ -12,7 +12,7 @@ import (
 // A mount's destination in the image is a link to the host, in every shape that a link can have: what is mounted, and
 // what is made for it, stays below the root.
 //
-//cve:CVE-2019-18837
+//cve:2019-18837
 func TestMountTargetSymlink(t *testing.T) {
 	l := start(t, "mount-target-symlink")
 	file := l.path("file")
@@ -75,7 +75,7 @@ func TestMountTargetSymlink(t *testing.T) {
 
 // /proc or /sys of the image is a link, so that the image would choose what is mounted where, and what is masked.
 //
-//cve:CVE-2019-19921,CVE-2023-27561,CVE-2023-28642,CVE-2025-54867
+//cve:2019-19921,2023-27561,2023-28642,2025-54867
 func TestProcSysSymlink(t *testing.T) {
 	l := start(t, "proc-sys-symlink")
 	rootfs := l.bundle("b", nil)
@@ -96,7 +96,7 @@ func TestProcSysSymlink(t *testing.T) {
 
 // /dev of the image is a link to a directory of the host: no device and no link is made there.
 //
-//cve:CVE-2026-41579,CVE-2026-47766
+//cve:2026-41579,2026-47766
 func TestDevSymlink(t *testing.T) {
 	l := start(t, "dev-symlink")
 	rootfs := l.bundle("b", nil)

@@ -24,7 +24,7 @@ func (l *lab) volume(target string) string {
 
 // A shared volume's directory is exchanged with a link to the host while other mounts are attached below it.
 //
-//cve:CVE-2021-30465
+//cve:2021-30465
 func TestRenameRace(t *testing.T) {
 	l := start(t, "rename-race")
 	const mounts = 30
@@ -59,7 +59,7 @@ func TestRenameRace(t *testing.T) {
 // A shared volume's directory is exchanged with a link to the host while what is missing for mounts, devices and the
 // working directory is made below it: no empty file or directory appears on the host.
 //
-//cve:CVE-2024-45310
+//cve:2024-45310
 func TestMkdirAllRace(t *testing.T) {
 	l := start(t, "mkdirall-race")
 	const each = 10
@@ -91,7 +91,7 @@ func TestMkdirAllRace(t *testing.T) {
 // The image's /proc is exchanged with a link while the container is made. Wherever the procfs ends up, all of it that was
 // to be masked or read-only is.
 //
-//cve:CVE-2019-19921,CVE-2023-27561,CVE-2023-28642,CVE-2025-54867
+//cve:2019-19921,2023-27561,2023-28642,2025-54867
 func TestProcSymlinkRace(t *testing.T) {
 	l := start(t, "proc-symlink-race")
 	rootfs := l.bundle("b", func(s *specs.Spec) {
@@ -131,7 +131,7 @@ func TestProcSymlinkRace(t *testing.T) {
 // /dev/null of the image leads to a file of the kernel's, or is made to while the container is: what is masked is
 // masked by the host's /dev/null, or there is no container.
 //
-//cve:CVE-2025-31133,CVE-2025-62161
+//cve:2025-31133,2025-62161
 func TestMaskDevNull(t *testing.T) {
 	l := start(t, "mask-devnull")
 	edit := func(s *specs.Spec) {
@@ -201,7 +201,7 @@ func (l *lab) onTerminal(bundle string) run {
 
 // /dev/console and /dev/pts of a shared /dev are exchanged with links to the host while the terminal is made.
 //
-//cve:CVE-2025-52565
+//cve:2025-52565
 func TestConsoleRace(t *testing.T) {
 	l := start(t, "console-race")
 	vol := l.path("vol")
@@ -235,7 +235,7 @@ func TestConsoleRace(t *testing.T) {
 // /dev/console of the image is a link to a file that does not exist on the host, and one that does. With or without a
 // mount on /dev, and with a read-only root.
 //
-//cve:CVE-2026-88264
+//cve:2026-88264
 func TestConsoleSymlink(t *testing.T) {
 	l := start(t, "console-symlink")
 	rootfs := l.bundle("b", nil)
@@ -267,7 +267,7 @@ func TestConsoleSymlink(t *testing.T) {
 // The image or a volume puts its own files where the kernel's are in /proc, and exchanges them while the container is
 // made: kernel parameters and the process's own attributes are written to the real ones, or there is no container.
 //
-//cve:CVE-2025-52881,CVE-2025-62596
+//cve:2025-52881,2025-62596
 func TestProcfsRedirect(t *testing.T) {
 	l := start(t, "procfs-redirect")
 	const parameter = "sys/net/ipv4/ip_forward"

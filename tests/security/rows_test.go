@@ -7,7 +7,6 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -79,7 +78,7 @@ func table() string {
 	return out.String()
 }
 
-// declared are the CVEs that tests name in their doc comments by a line //cve:NAME[,NAME…], by test.
+// declared are the CVEs that tests name in their doc comments by a line //cve:NUMBER[,NUMBER…], by test.
 func declared(pattern string) (map[string][]string, error) {
 	files, err := filepath.Glob(pattern)
 	if err != nil {
@@ -107,8 +106,10 @@ func directives(doc *ast.CommentGroup) []string {
 	}
 	for _, c := range doc.List {
 		if list, ok := strings.CutPrefix(c.Text, "//cve:"); ok {
-			out = append(out, strings.Split(strings.TrimSpace(list), ",")...)
+			for number := range strings.SplitSeq(strings.TrimSpace(list), ",") {
+				out = append(out, "CVE-"+number)
+			}
 		}
 	}
-	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
+	return out
 }
