@@ -62,6 +62,12 @@ validation: bin/berth ## only runtime-tools' validation suite, what differs from
 validation-peers: setup-test ## what the suite's list says of runc and crun
 	BERTH_PEERS=1 $(GO_TEST) -count=1 -v -run 'TestValidation/[rc]' ./tests/validation
 
+test-security: bin/berth setup-test ## what got out of other runtimes, one line for each (root; BERTH_SECURITY_TRIES=N for longer races)
+	@cd tests/security && $(GO_TEST) -count=1 .
+
+vulncheck: setup-build ## what the vulnerability database knows of the modules in the binary (needs vuln.go.dev or GOVULNDB)
+	go tool -modfile=tests/tools/go.mod govulncheck -tags '$(TAGS)' .
+
 bench: bin/berth setup-test ## berth, runc, crun and a floor, in one table
 	go run ./tests/bench
 
@@ -79,5 +85,5 @@ help: ## this list
 		printf '%-18s%s\n' "$$name" "$$what"; done
 
 .DEFAULT_GOAL := all
-.PHONY: all setup setup-build setup-test check lint lint-c test validation validation-peers bench demo install clean \
+.PHONY: all setup setup-build setup-test check lint lint-c test validation validation-peers test-security vulncheck bench demo install clean \
 	cross-arm64 help

@@ -23,6 +23,10 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(temporary)
+		if err := os.Chmod(temporary, 0o755); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		return m.Run()
 	}()
 	fmt.Print(table())
@@ -36,6 +40,7 @@ type result struct {
 	said   string // what came of it
 	tries  int
 	absent string // why the row does not apply
+	note   string // what the result is worth
 }
 
 var (
@@ -59,6 +64,9 @@ func begin(t *testing.T, row string) *result {
 			r.said = "does not apply: " + r.absent
 		default:
 			r.said = "safe"
+		}
+		if r.note != "" {
+			r.said += " (" + r.note + ")"
 		}
 	})
 	return r
