@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -173,6 +174,7 @@ func (p *planner) planBind(e *entry) {
 	if !ok {
 		return
 	}
+	p.wholeSys(e)
 	b := &Bind{
 		Base: Base{"bind", e.field}, Source: p.inBundle(e.Source), Target: e.target, Flags: e.flags,
 		procfs: e.target == "/proc",
@@ -185,6 +187,17 @@ func (p *planner) planBind(e *entry) {
 		Attr: e.flags.Attr, Rec: e.flags.Rec, NoFollow: e.flags.SourceLink || e.flags.CopyLink,
 	})
 	p.add(b)
+}
+
+// wholeSys makes a read-only /sys of the host read-only as a whole: what is mounted below it are above all the control
+// groups, of which some are the user's own where Berth runs without privileges (CVE-2023-25809).
+func (p *planner) wholeSys(e *entry) {
+	const ro = unix.MOUNT_ATTR_RDONLY
+	f := &e.flags
+	if path.Clean(e.Source) == "/sys" && f.Recursive && f.Attr.Set&ro != 0 && (f.Rec.Set|f.Rec.Clear)&ro == 0 && p.m.setattr {
+		f.Rec.Set |= ro
+		f.RecAt = f.AttrAt
+	}
 }
 
 // source adds a clone of a host mount. What the kernel cannot change before

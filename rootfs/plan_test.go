@@ -535,3 +535,23 @@ func TestLowerdirs(t *testing.T) {
 		}
 	}
 }
+
+// A read-only /sys of the host is read-only with all that is mounted in it (CVE-2023-25809); other trees are as they are
+// asked for.
+func TestWholeSys(t *testing.T) {
+	for _, c := range []struct{ source, options, want string }{
+		{"/sys", `"rbind","ro"`, "rbind /sys on /sys -o ro,rro"},
+		{"/sys/", `"rbind","ro"`, "rbind /sys on /sys -o ro,rro"},
+		{"/sys", `"rbind"`, "rbind /sys on /sys"},
+		{"/sys", `"bind","ro"`, "bind /sys on /sys -o ro"},
+		{"/usr", `"rbind","ro"`, "rbind /usr on /sys -o ro"},
+	} {
+		p, bad := planned(t, `{"mounts": [{"destination": "/sys", "type": "bind", "source": "`+c.source+`", "options": [`+c.options+`]}]}`, privileged, allNew)
+		if bad.Err() != nil {
+			t.Fatal(bad)
+		}
+		if got, _, _ := strings.Cut(p.Lines()[1], "   #"); got != c.want {
+			t.Errorf("%s %s: %q, not %q", c.source, c.options, got, c.want)
+		}
+	}
+}

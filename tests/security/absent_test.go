@@ -126,7 +126,7 @@ func (l *lab) strace(calls string, wrap func(*exec.Cmd), args ...string) string 
 	return read(out)
 }
 
-var execLine = regexp.MustCompile(`execve\("([^"]*)".* = 0`)
+var execLine = regexp.MustCompile(`(?m)execve\("([^"]*)".*?(= -1.*)?$`)
 
 // No helper of the host's is started for a container, so none can be told by an image what to do: as root Berth executes
 // its own sealed copy and the container's process, nothing else. There is no virtual machine and no network helper.
@@ -140,6 +140,9 @@ func TestNoHelperPrograms(t *testing.T) {
 	})
 	var have []string
 	for _, m := range execLine.FindAllStringSubmatch(l.strace("execve", nil, "run", "--bundle", l.path("b"), l.name("b")), -1) {
+		if m[2] != "" {
+			continue // it was not there
+		}
 		have = append(have, regexp.MustCompile(`\d+`).ReplaceAllString(strings.TrimPrefix(m[1], l.dir), "N"))
 	}
 	if want := []string{"/host/berth", "/proc/self/fd/N", "/bin/true"}; !slices.Equal(have, want) {
