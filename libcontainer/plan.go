@@ -179,6 +179,11 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 		p.Process.CompileSetup(b, regs.Proc)
 	}
 	p.Rootfs.CompilePivot(b, regs)
+	b.For(nsenter.Origin{Op: "close", Phase: fault.PhaseProcess})
+	b.Close(regs.Proc)
+	if p.Process == nil {
+		b.Close(regs.Root)
+	}
 	b.For(nsenter.Origin{Op: "limit", Phase: fault.PhaseProcess})
 	b.Sync(nsenter.SyncLimits)
 	if p.Process != nil {

@@ -19,11 +19,14 @@ type Broken struct {
 func (b *Broken) Error() string { return fmt.Sprintf("%s: step %s", b.Rule, strings.TrimSpace(b.Line)) }
 
 // Verify holds a program to the security rules: that paths cannot be led out of
-// the container's root, that privileges are dropped in an order in which none
-// stays behind, that no descriptor leaks through execve, that every register is
-// written before it is read, and that the conversation keeps its order. It is
-// pure: the rules are assertions over the steps. The error joins a *Broken for
-// every step that breaks one.
+// the container's root, that what an image could have put in a file's place is
+// checked before it is used, that nobody can look into the process while it
+// holds what is the host's, that privileges are dropped in an order in which
+// none stays behind, that no descriptor leaks through execve or is held while
+// the process waits, that every register is written before it is read, and that
+// the conversation keeps its order. It is pure: the rules are assertions over
+// the steps. The error joins a *Broken for every step that breaks one.
+// docs/SECURITY.md lists the rules.
 //
 // The check is one pass. Jumps only go forward, so when a step is reached, all
 // that can come before it has been seen: the state at a step is the union of
@@ -52,19 +55,28 @@ const (
 	procTrusted                     // a procfs that is no image's
 	procFile                        // a file of it
 	foundPath                       // address that Find returned
-	other                           // anything else
+	hostPath                        // opened by a path of the host
+	imagePath                       // opened by a path of the image, not checked
+	descriptor                      // any other descriptor
+	other                           // no descriptor
 )
+
+// held is what a process that waits may still have open of the host or of its
+// own root.
+const held = procContext | procUnsure | procTrusted | procFile | hostPath | imagePath | descriptor
 
 // state is what may hold when a step begins.
 type state struct {
-	reg []origins
-	cwd origins // of the last fchdir's register
-	is  facts
+	reg   []origins
+	cwd   origins // of the last fchdir's register
+	at    Reg     // that register, the new root where the root changes
+	spare origins // of what dup3 gave a number of its own, for a procfs to name
+	is    facts
 }
 
 // facts are bits that may hold; join is their union, so each is named for the
 // case that a rule has to fear.
-type facts uint8
+type facts uint16
 
 const (
 	noNoNewPrivs facts = 1 << iota // no_new_privs is not set
@@ -73,6 +85,11 @@ const (
 	uidChanged
 	capsetOwed // the user changed, and no capset yet
 	pivoted    // the root is the container's
+	dumpable   // other processes may look into this one
+	inHost     // the root is the host's
+	oldRoot    // pivot_root left the host's root mounted
+	cwdUnsure  // nobody has looked whether the working directory is inside the root
+	privileged // no capset yet
 )
 
 func newState(p *Program) *state {
@@ -88,7 +105,8 @@ func newState(p *Program) *state {
 			}
 		}
 	}
-	s := &state{reg: make([]origins, int(max)+1), cwd: unwritten, is: noNoNewPrivs}
+	s := &state{reg: make([]origins, int(max)+1), cwd: unwritten, spare: unwritten,
+		is: noNoNewPrivs | inHost | cwdUnsure | privileged}
 	for r := range s.reg {
 		s.reg[r] = unwritten
 		if r >= 1 && r <= p.Received {
@@ -99,7 +117,9 @@ func newState(p *Program) *state {
 }
 
 func (s *state) copy() *state {
-	return &state{reg: append([]origins(nil), s.reg...), cwd: s.cwd, is: s.is}
+	c := *s
+	c.reg = append([]origins(nil), s.reg...)
+	return &c
 }
 
 func (s *state) join(t *state) {
@@ -107,6 +127,10 @@ func (s *state) join(t *state) {
 		s.reg[i] |= t.reg[i]
 	}
 	s.cwd |= t.cwd
+	if s.at != t.at {
+		s.at = 0
+	}
+	s.spare |= t.spare
 	s.is |= t.is
 }
 
@@ -138,6 +162,9 @@ func (v *verifier) step(i int) {
 	v.writes(i, s, before)
 	v.cloexec(i, s)
 	v.privileges(i, s, before)
+	v.exposure(i, s, before)
+	v.identity(i, s, before)
+	v.end(i, s, before)
 	if len(s.Accept) > 0 {
 		after := before.copy()
 		if s.Call == unix.SYS_CLOSE {
@@ -171,18 +198,39 @@ func (st *state) success(p *Program, s *Step) {
 			st.reg[r] = closed
 		}
 	case Check:
-		if r := s.regAt(0); r != 0 && s.numAt(3) == unix.PROC_SUPER_MAGIC && st.reg[r]&^(procUnsure|handed) == 0 {
+		r := s.regAt(0)
+		switch {
+		case r == 0:
+		case s.numAt(3) == unix.PROC_SUPER_MAGIC && st.reg[r]&^(procUnsure|handed) == 0:
 			st.reg[r] = procTrusted
+		case st.reg[r] == imagePath && s.numAt(1) != 0 && s.numAt(2) != 0:
+			st.reg[r] = descriptor
 		}
+	case unix.SYS_DUP3:
+		if r := s.regAt(0); r != 0 && s.numAt(1) > 2 {
+			st.spare = st.reg[r]
+		}
+	case Inside:
+		st.is &^= cwdUnsure
 	case unix.SYS_FCHDIR:
+		st.is |= cwdUnsure
 		st.cwd = other
-		if r := s.regAt(0); r != 0 {
-			st.cwd = st.reg[r]
+		if st.at = s.regAt(0); st.at != 0 {
+			st.cwd = st.reg[st.at]
 		}
 	case unix.SYS_CHDIR:
+		st.is |= cwdUnsure
 		st.cwd = other
-	case unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT:
-		st.is |= pivoted
+	case unix.SYS_SETNS:
+		if s.numAt(1)&unix.CLONE_NEWNS != 0 {
+			st.is = st.is&^inHost | cwdUnsure
+		}
+	case unix.SYS_PIVOT_ROOT:
+		st.is = st.is&^inHost | pivoted | oldRoot | cwdUnsure
+	case unix.SYS_UMOUNT2:
+		st.is &^= oldRoot
+	case unix.SYS_CHROOT:
+		st.is = st.is&^inHost | pivoted | cwdUnsure
 	case unix.SYS_MOVE_MOUNT:
 		if path, _ := s.textAt(3); path == "/" {
 			st.is |= pivoted
@@ -191,12 +239,21 @@ func (st *state) success(p *Program, s *Step) {
 		if s.numAt(0) == unix.PR_SET_NO_NEW_PRIVS && s.numAt(1) == 1 {
 			st.is &^= noNoNewPrivs
 		}
+		if s.numAt(0) == unix.PR_SET_DUMPABLE {
+			st.is &^= dumpable
+			if s.numAt(1) != 0 {
+				st.is |= dumpable
+			}
+		}
 	case unix.SYS_SETRESGID:
 		st.is |= gidChanged
 	case unix.SYS_SETRESUID:
-		st.is |= uidChanged | capsetOwed
+		st.is |= uidChanged
+		if p.RootAt >= 0 || s.numAt(0) != 0 { // else a hook of the host's becomes root of a user namespace
+			st.is |= capsetOwed
+		}
 	case unix.SYS_CAPSET:
-		st.is &^= capsetOwed | noAdmin
+		st.is &^= capsetOwed | noAdmin | privileged
 		if !p.keepsAdmin(s) {
 			st.is |= noAdmin
 		}
@@ -223,10 +280,22 @@ func made(st *state, s *Step) origins {
 		}
 	case s.Call == unix.SYS_FSMOUNT && s.regAt(0) != 0 && st.reg[s.regAt(0)] == procContext:
 		return procTrusted
+	case s.Call == unix.SYS_OPENAT && s.regAt(0) != 0 && st.reg[s.regAt(0)] == procTrusted && ownDescriptor(path):
+		return st.spare
 	case s.Call == unix.SYS_OPENAT && s.regAt(0) != 0 && st.reg[s.regAt(0)] == procTrusted:
 		return procFile
 	case s.Call == unix.SYS_OPENAT && path == "/proc" && st.is&pivoted == 0:
 		return procUnsure
+	case s.Call == unix.SYS_OPENAT2 && s.regAt(0) != 0:
+		return imagePath
+	case s.regAt(0) == 0 && (s.Call == unix.SYS_OPENAT || s.Call == unix.SYS_OPENAT2 ||
+		s.Call == unix.SYS_OPEN_TREE && s.numAt(2)&unix.OPEN_TREE_CLONE == 0):
+		return hostPath
+	case s.Call == Make || s.Call == unix.SYS_IOCTL:
+		return descriptor
+	}
+	if _, _, makes := cloexecFlag(s.Call); makes {
+		return descriptor
 	}
 	return other
 }
@@ -354,6 +423,98 @@ func (v *verifier) writes(i int, s *Step, st *state) {
 		if strings.Contains(path, "/attr/") && st.is&noNoNewPrivs == 0 {
 			v.fail(i, "labels are set before no_new_privs")
 		}
+	}
+}
+
+// --- what others see, and what is the image's
+
+// exposure holds the process to being closed to others. What makes it dumpable
+// for a moment is that an ordinary user's runtime could not write to its files
+// otherwise; nothing of the container's is there then. And what it has open of
+// the host is closed when it takes its root, and the rest before it waits: a
+// process that may trace it could take it (CVE-2016-9962).
+func (v *verifier) exposure(i int, s *Step, st *state) {
+	if st.is&dumpable != 0 {
+		switch path, _ := s.textAt(1); {
+		case s.Call == unix.SYS_PRCTL, s.Call == unix.SYS_WRITE, s.Call == unix.SYS_CLOSE:
+		case s.Call == Sync && SyncID(s.numAt(0)) == SyncMaps:
+		case s.Call == unix.SYS_OPENAT && strings.HasPrefix(path, "/proc/self/"):
+		default:
+			v.fail(i, "a dumpable process only has its id maps and its OOM score written")
+		}
+	}
+	switch {
+	case s.Call == unix.SYS_PIVOT_ROOT || s.Call == unix.SYS_CHROOT:
+		for r, from := range st.reg {
+			if from&hostPath != 0 && Reg(r) != st.at {
+				v.fail(i, "what was opened by a path of the host is closed before the root changes")
+				return
+			}
+		}
+	case s.Call == Sync && SyncID(s.numAt(0)) == SyncReady:
+		v.waiting(i, st)
+	}
+}
+
+// waiting is the state in which the process waits for the runtime or for start.
+func (v *verifier) waiting(i int, st *state) {
+	given := 0
+	for _, from := range st.reg {
+		if from&held != 0 {
+			v.fail(i, "a process that waits holds no descriptor but the one to exec.fifo's directory")
+			return
+		}
+		if from&handed != 0 {
+			given++
+		}
+	}
+	reports := 0
+	for _, s := range v.p.Steps[i:] {
+		if s.Call == Report {
+			reports++
+		}
+	}
+	if given > reports {
+		v.fail(i, "a process that waits holds no descriptor but the one to exec.fifo's directory")
+	}
+}
+
+// identity wants what was opened by a path of the image to be checked before it
+// becomes a standard descriptor or opens a terminal (CVE-2025-52565,
+// CVE-2026-88265).
+func (v *verifier) identity(i int, s *Step, st *state) {
+	from := origins(0)
+	if r := s.regAt(0); r != 0 {
+		from = st.reg[r]
+	}
+	standard := s.Call == unix.SYS_DUP3 && s.numAt(1) <= 2
+	terminal := s.Call == unix.SYS_IOCTL && s.numAt(1) == unix.TIOCGPTPEER
+	if (standard || terminal) && from&imagePath != 0 {
+		v.fail(i, "what the image could have put there is checked before it is a standard descriptor or a terminal")
+	}
+}
+
+// end holds the last step of a program that knows a root: what is executed is
+// below it, from a working directory below it (CVE-2024-21626), without the
+// runtime's privileges, and the host's root is gone.
+func (v *verifier) end(i int, s *Step, st *state) {
+	if s.Call != unix.SYS_EXECVE && s.Call != unix.SYS_EXECVEAT {
+		return
+	}
+	if v.p.RootAt < 0 && st.is&pivoted == 0 {
+		return
+	}
+	switch {
+	case st.is&inHost != 0:
+		v.fail(i, "execve comes after the root has changed")
+	case st.is&oldRoot != 0:
+		v.fail(i, "the host's root is detached before execve")
+	case st.is&cwdUnsure != 0:
+		v.fail(i, "the working directory is found to be inside the root before execve")
+	case st.is&privileged != 0:
+		v.fail(i, "capset comes before what is executed in the container's root")
+	case s.regAt(0) == 0 || st.reg[s.regAt(0)] != foundPath:
+		v.fail(i, "what is executed in the container's root is what Find found")
 	}
 }
 

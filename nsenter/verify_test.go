@@ -33,6 +33,7 @@ func container(b *Builder) {
 	b.Close(procfs)
 	target := b.MakeDir(root, "/data", 0o755)
 	b.MoveMount(3, target)
+	b.Close(3)
 	b.Close(target)
 	dev := b.OpenIn(root, "/dev", unix.O_PATH)
 	b.Mknodat(dev, "null", unix.S_IFCHR|0o666, unix.Mkdev(1, 3)).Accepts(unix.EEXIST)
@@ -49,6 +50,10 @@ func container(b *Builder) {
 	b.Mount("", "self/fd/200", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
 	sysctl := b.ProcOpen(proc, "sys/net/ipv4/ip_forward", unix.O_WRONLY)
 	b.Write(sysctl, "1")
+	b.Close(sysctl)
+	b.Close(null)
+	b.Close(dev)
+	b.Close(proc)
 	b.Sync(SyncHooks)
 	b.Fchdir(root)
 	b.PivotRoot()
@@ -59,6 +64,7 @@ func container(b *Builder) {
 	b.Prctl(unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP", Num(1))
 	credentials(b)
 	b.Inside()
+	b.Close(root)
 	exec := b.FindExec([]string{"/bin/sh"})
 	b.Sync(SyncReady)
 	b.ReportTo(b.OpenAt(2, "exec.fifo", unix.O_WRONLY))
@@ -121,11 +127,14 @@ func TestVerifyHolds(t *testing.T) {
 		}},
 		{"a filter that notifies", 2, func(b *Builder) {
 			b.RootOpen()
+			intoRoot(b)
+			b.Close(1)
+			exec := b.FindExec([]string{"/x"})
 			b.SendFD(SyncListener, b.SeccompListener(make([]byte, 8), 0))
 			b.Sync(SyncReady)
 			b.ReportTo(b.OpenAt(2, "exec.fifo", unix.O_WRONLY))
 			b.Append(unix.SYS_CAPSET, b.Bytes(make([]byte, 8), "h"), b.Bytes(make([]byte, 24), "none"))
-			b.ExecvePath("/x", nil, nil)
+			b.Execve(exec, nil, nil)
 		}},
 		{"the user changes on either of two ways", 1, func(b *Builder) {
 			other, done := b.Label(), b.Label()
@@ -173,6 +182,10 @@ func TestVerifyBreaks(t *testing.T) {
 		follows  = "seccomp is followed by one capset at most and execve"
 		writes   = "once the root is open, only files of the trusted procfs are written"
 		unsure   = "a procfs that was opened by path is checked before it is used"
+		watched  = "a dumpable process only has its id maps and its OOM score written"
+		kept     = "what was opened by a path of the host is closed before the root changes"
+		holds    = "a process that waits holds no descriptor but the one to exec.fifo's directory"
+		identity = "what the image could have put there is checked before it is a standard descriptor or a terminal"
 	)
 	num := func(v int) Arg { return Num(v) }
 	ids := func(b *Builder, c Call) { b.Append(c, num(5), num(5), num(5)) }
@@ -323,10 +336,11 @@ func TestVerifyBreaks(t *testing.T) {
 			capset(b)
 			ids(b, unix.SYS_SETRESGID)
 		}},
-		{"no capset after the user", "capset comes after setresuid", 2, func(b *Builder) {
+		{"no capset after the user", "capset comes after setresuid", 6, func(b *Builder) {
 			capset(b)
 			ids(b, unix.SYS_SETRESUID)
-			b.ExecvePath("/x", nil, nil)
+			intoRoot(b)
+			b.Execve(b.FindExec([]string{"/x"}), nil, nil)
 		}},
 		{"filter without privilege", filter, 1, func(b *Builder) { capset(b); seccomp(b) }},
 		{"filter after a no_new_privs that may be skipped", filter, 3, func(b *Builder) {
@@ -338,7 +352,8 @@ func TestVerifyBreaks(t *testing.T) {
 			seccomp(b)
 		}},
 		{"a step after the filter", follows, 1, func(b *Builder) { seccomp(b); b.Inside() }},
-		{"listener not handed over", "the descriptor of a filter that notifies is handed over at once", 1, func(b *Builder) {
+		{"listener not handed over", "the descriptor of a filter that notifies is handed over at once", 2, func(b *Builder) {
+			b.Close(1)
 			b.SeccompListener(make([]byte, 8), 0)
 			b.Sync(SyncReady)
 		}},
@@ -357,12 +372,74 @@ func TestVerifyBreaks(t *testing.T) {
 		}},
 		{"two capsets after the filter", follows, 2, func(b *Builder) { seccomp(b); capset(b); capset(b) }},
 
+		{"dumpable when a namespace is joined", watched, 1, func(b *Builder) { beDumpable(b); b.Setns(1, unix.CLONE_NEWNET) }},
+		{"dumpable in the image", watched, 1, func(b *Builder) { beDumpable(b); b.OpenIn(1, "x", unix.O_PATH) }},
+		{"dumpable before a file that is not its own", watched, 1, func(b *Builder) { beDumpable(b); b.OpenHost("/proc", unix.O_PATH) }},
+		{"dumpable at the end", watched, 1, func(b *Builder) { beDumpable(b) }},
+		{"procfs kept while it waits", holds, 3, func(b *Builder) {
+			b.Close(1)
+			b.Fsmount(b.Fsopen("proc"), 0)
+			b.Sync(SyncReady)
+		}},
+		{"a directory of the image kept while it waits", holds, 2, func(b *Builder) { b.OpenIn(1, "x", unix.O_PATH); b.Close(1); b.Sync(SyncReady) }},
+		{"a source kept while it waits", holds, 0, func(b *Builder) { b.Sync(SyncReady) }},
+		{"kept on one way", holds, 4, func(b *Builder) {
+			l := b.Label()
+			r := b.OpenIn(1, "x", unix.O_PATH)
+			b.Close(1)
+			b.Inside().Accepts(unix.EXDEV).Else(l)
+			b.Close(r)
+			b.Place(l)
+			b.Sync(SyncReady)
+		}},
+		{"the image's file for standard input", identity, 1, func(b *Builder) { b.Dup3(b.OpenIn(1, "dev/null", unix.O_RDWR), 0) }},
+		{"checked for its type only", identity, 2, func(b *Builder) {
+			r := b.OpenIn(1, "dev/null", unix.O_RDWR)
+			b.Check(r, Identity{Type: unix.S_IFCHR})
+			b.Dup3(r, 0)
+		}},
+		{"a terminal of the image's file", identity, 1, func(b *Builder) {
+			b.Ioctl(b.OpenIn(1, "dev/ptmx", unix.O_RDWR), unix.TIOCGPTPEER, "TIOCGPTPEER", Num(unix.O_CLOEXEC))
+		}},
+		{"a terminal of the image's file, opened again", identity, 5, func(b *Builder) {
+			proc := b.Fsmount(b.Fsopen("proc"), 0)
+			b.Dup3(b.OpenIn(1, "dev/ptmx", unix.O_PATH), 1000)
+			b.Ioctl(b.ProcOpen(proc, "self/fd/1000", unix.O_RDWR), unix.TIOCGPTPEER, "TIOCGPTPEER", Num(unix.O_CLOEXEC))
+		}},
+		{"executed in the host's root", "execve comes after the root has changed", 3, func(b *Builder) {
+			capset(b)
+			b.Inside()
+			b.Execve(b.FindExec([]string{"/x"}), nil, nil)
+		}},
+		{"the host's root is still mounted", "the host's root is detached before execve", 5, func(b *Builder) {
+			capset(b)
+			b.Fchdir(1)
+			b.PivotRoot()
+			b.Inside()
+			b.Execve(b.FindExec([]string{"/x"}), nil, nil)
+		}},
+		{"nobody looked at the working directory", "the working directory is found to be inside the root before execve", 6, func(b *Builder) {
+			capset(b)
+			intoRoot(b)
+			b.Fchdir(1)
+			b.Execve(b.FindExec([]string{"/x"}), nil, nil)
+		}},
+		{"with the runtime's privileges", "capset comes before what is executed in the container's root", 4, func(b *Builder) {
+			intoRoot(b)
+			b.Execve(b.FindExec([]string{"/x"}), nil, nil)
+		}},
+		{"not what Find found", "what is executed in the container's root is what Find found", 4, func(b *Builder) {
+			capset(b)
+			intoRoot(b)
+			b.ExecvePath("/x", nil, nil)
+		}},
+
 		{"two forks", "a program forks once", 1, func(b *Builder) { b.Fork(); b.Fork() }},
 		{"two reports", "there is one Report", 1, func(b *Builder) { b.ReportTo(1); b.ReportTo(1) }},
-		{"sync after report", "the conversation ends with Report", 1, func(b *Builder) { b.ReportTo(1); b.Sync(SyncReady) }},
+		{"sync after report", "the conversation ends with Report", 1, func(b *Builder) { b.ReportTo(1); b.Sync(SyncLimits) }},
 		{"descriptor after report", "the conversation ends with Report", 1, func(b *Builder) { b.ReportTo(1); b.SendFD(SyncConsole, 1) }},
 		{"offsets before maps", order, 1, func(b *Builder) { b.Sync(SyncOffsets); b.Sync(SyncMaps) }},
-		{"ready before hooks", order, 1, func(b *Builder) { b.Sync(SyncReady); b.Sync(SyncHooks) }},
+		{"ready before hooks", order, 2, func(b *Builder) { b.Close(1); b.Sync(SyncReady); b.Sync(SyncHooks) }},
 		{"a sync twice", order, 1, func(b *Builder) { b.Sync(SyncLimits); b.Sync(SyncLimits) }},
 		{"a sync that is none", order, 0, func(b *Builder) { b.Sync(SyncConsole) }},
 	}
@@ -372,6 +449,26 @@ func TestVerifyBreaks(t *testing.T) {
 			wantBroken(t, p, test.step, test.rule)
 		})
 	}
+	t.Run("a host's directory kept over the pivot", func(t *testing.T) {
+		p := built(t, 1, func(b *Builder) {
+			b.OpenHost("/x", unix.O_PATH)
+			b.RootOpen()
+			b.Fchdir(1)
+			b.PivotRoot()
+			b.Exit(0)
+		})
+		wantBroken(t, p, 2, kept)
+	})
+	t.Run("a hook of the image with the runtime's privileges", func(t *testing.T) {
+		p := built(t, 2, func(b *Builder) {
+			b.Setns(1, unix.CLONE_NEWNS)
+			b.Fchdir(2)
+			b.ChrootHere()
+			b.Inside()
+			b.ExecvePath("/hook", nil, nil)
+		})
+		wantBroken(t, p, 4, "capset comes before what is executed in the container's root")
+	})
 	t.Run("no end", func(t *testing.T) {
 		wantBroken(t, built(t, 1, func(b *Builder) { b.Fchdir(1) }), 0, end)
 	})
@@ -388,6 +485,14 @@ func TestVerifyBreaks(t *testing.T) {
 		wantBroken(t, built(t, 1, func(b *Builder) { b.ExecvePath("/x", nil, nil).Accepts(unix.ENOENT) }), 0, end)
 	})
 }
+
+func intoRoot(b *Builder) {
+	b.Fchdir(1)
+	b.ChrootHere()
+	b.Inside()
+}
+
+func beDumpable(b *Builder) { b.Prctl(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE", Num(1)) }
 
 // wantBroken wants exactly one broken rule, at that step.
 func wantBroken(t *testing.T, p *Program, step int, rule string) {

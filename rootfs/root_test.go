@@ -128,7 +128,9 @@ func (c container) program(t *testing.T, plan *Plan) *nsenter.Program {
 	}
 	regs := plan.CompileMounts(b, sources)
 	plan.CompilePivot(b, regs)
-	b.ExecvePath("/bin/busybox", []string{"sh", "-c", c.script}, []string{"PATH=/bin"})
+	keepCapabilities(t, b)
+	b.Inside()
+	b.Execve(b.FindExec([]string{"/bin/busybox"}), []string{"sh", "-c", c.script}, []string{"PATH=/bin"})
 	p, err := b.Program()
 	if err != nil {
 		t.Fatal(err)
@@ -307,4 +309,16 @@ func hostMounts(t *testing.T) string {
 	return strings.Join(slices.DeleteFunc(strings.Split(string(data), "\n"), func(line string) bool {
 		return !strings.Contains(line, " "+own)
 	}), "\n")
+}
+
+// keepCapabilities sets those that there are: the rules want to see that somebody has decided.
+func keepCapabilities(t *testing.T, b *nsenter.Builder) {
+	t.Helper()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var have [2]unix.CapUserData
+	if err := unix.Capget(&header, &have[0]); err != nil {
+		t.Fatal(err)
+	}
+	all := uint64(have[0].Permitted) | uint64(have[1].Permitted)<<32
+	b.Capset(all, all, 0)
 }

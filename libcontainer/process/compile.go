@@ -81,7 +81,8 @@ func (p *Plan) joinKeyring(b *nsenter.Builder) {
 // CompileFinish adds the steps after the pivot: terminal, standard
 // descriptors, working directory, privileges, and the search for the program.
 // root is the container's root; console the terminal's descriptor, 0 without
-// one. It returns the register for CompileExec.
+// one; both are closed: a process that waits holds nothing that others could
+// take. It returns the register for CompileExec.
 //
 // Where a seccomp filter is to be installed without no_new_privs, the process
 // keeps CAP_SYS_ADMIN for CompileExec.
@@ -93,6 +94,11 @@ func (p *Plan) CompileFinish(b *nsenter.Builder, root, console nsenter.Reg) nsen
 	p.limits(b, byProcess)
 	p.dropBounding(b)
 	p.becomeUser(b, root)
+	origin(b, "", "close", "")
+	b.Close(root)
+	if console != 0 {
+		b.Close(console)
+	}
 	origin(b, "/process/args/0", opFind, p.program())
 	return b.FindExec(p.candidates())
 }
@@ -121,15 +127,16 @@ func (p *Plan) reopenNull(b *nsenter.Builder, root nsenter.Reg) {
 		return
 	}
 	origin(b, "", "open", "/dev/null")
-	done := b.Label()
+	other, done := b.Label(), b.Label()
 	null := b.OpenIn(root, "/dev/null", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK)
 	b.Last().Accepts(unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.EPERM).Else(done)
-	b.Check(null, nsenter.Identity{Type: unix.S_IFCHR, Rdev: devNull}).Accepts(unix.EXDEV).Else(done)
+	b.Check(null, nsenter.Identity{Type: unix.S_IFCHR, Rdev: devNull}).Accepts(unix.EXDEV).Else(other)
 	for fd, s := range p.stdio {
 		if s.reopen {
 			b.Dup3(null, fd)
 		}
 	}
+	b.Place(other)
 	b.Close(null)
 	b.Place(done)
 }

@@ -139,8 +139,8 @@ func (p *Plan) ExplainExec(errno unix.Errno) *fault.Error {
 }
 
 func (p *Plan) program() string {
-	if p.file != "" {
-		return p.file
+	if p.File != "" {
+		return p.File
 	}
 	if len(p.args) == 0 {
 		return ""

@@ -97,6 +97,8 @@ func FuzzPlan(f *testing.F) {
 		b.Check(procReg, nsenter.Identity{Magic: unix.PROC_SUPER_MAGIC})
 		b.RootOpen()
 		p.CompileSetup(b, procReg)
+		b.Fchdir(rootReg)
+		b.ChrootHere()
 		var console nsenter.Reg
 		if p.terminal {
 			console = consoleReg

@@ -68,6 +68,8 @@ func steps(t *testing.T, p *Plan) []string {
 	b.Check(procReg, nsenter.Identity{Magic: unix.PROC_SUPER_MAGIC})
 	b.RootOpen()
 	p.CompileSetup(b, procReg)
+	b.Fchdir(rootReg)
+	b.ChrootHere()
 	exec := p.CompileFinish(b, rootReg, console)
 	p.CompileListener(b)
 	p.CompileExec(b, exec)
@@ -123,8 +125,8 @@ var (
 //spec:23,24,28,29,30,31,32,34,35,74,82
 func TestSteps(t *testing.T) {
 	const (
-		find = `r5 = FIND(["/usr/local/sbin/sh", "/usr/local/bin/sh", "/usr/sbin/sh", "/usr/bin/sh", "/sbin/sh", "/bin/sh"], 6)  # /process/args/0`
-		run  = `execve(r5, ["sh"], [])  # /process/args/0`
+		find = `r1 = FIND(["/usr/local/sbin/sh", "/usr/local/bin/sh", "/usr/sbin/sh", "/usr/bin/sh", "/sbin/sh", "/bin/sh"], 6)  # /process/args/0`
+		run  = `execve(r1, ["sh"], [])  # /process/args/0`
 	)
 	tests := []struct {
 		name, config string
@@ -203,8 +205,8 @@ func TestSteps(t *testing.T) {
 				}
 			},
 			want: []string{
-				`r5 = openat2(r1, "/dev/null", {O_RDWR|O_NOCTTY|O_NONBLOCK|O_CLOEXEC, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}, 24) or ENOENT|ENOTDIR|EACCES|EPERM -> 8`,
-				`CHECK(r5, 020000, 0x103, 0x0, 0) or EXDEV -> 8`,
+				`r5 = openat2(r1, "/dev/null", {O_RDWR|O_NOCTTY|O_NONBLOCK|O_CLOEXEC, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}, 24) or ENOENT|ENOTDIR|EACCES|EPERM -> 10`,
+				`CHECK(r5, 020000, 0x103, 0x0, 0) or EXDEV -> 9`,
 				`dup3(r5, 0, 0x0)`,
 				`close(r5)`,
 				`fchown(1, 7, -1) or EPERM|EROFS|EINVAL  # /process/user/uid`,
@@ -222,10 +224,10 @@ func TestSteps(t *testing.T) {
 			config: `{"process": {"cwd": "/home/../srv//x/", "user": {"uid": 7, "gid": 8}}}`,
 			opt:    Options{NoNewKeyring: true},
 			want: []string{
-				`r4 = openat2(r1, "/srv/x", {O_PATH|O_DIRECTORY|O_CLOEXEC, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}, 24) or EACCES|EPERM -> 55  # /process/cwd`,
-				`fchdir(r4) or EACCES|EPERM -> 55  # /process/cwd`,
+				`r4 = openat2(r1, "/srv/x", {O_PATH|O_DIRECTORY|O_CLOEXEC, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}, 24) or EACCES|EPERM -> 57  # /process/cwd`,
+				`fchdir(r4) or EACCES|EPERM -> 57  # /process/cwd`,
 				`setresuid(7, 7, 7)  # /process/user/uid`,
-				`INSIDE() then -> 67  # /process/cwd`,
+				`INSIDE() then -> 69  # /process/cwd`,
 				`setresuid(7, 7, 7)  # /process/user/uid`,
 				`r4 = openat2(r1, "/srv/x", {O_PATH|O_DIRECTORY|O_CLOEXEC, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}, 24)  # /process/cwd`,
 				`fchdir(r4)  # /process/cwd`,
@@ -335,11 +337,11 @@ func TestSteps(t *testing.T) {
 			name: "environment", config: `{"process": {"env": ["PATH=/a:/b/:rel::/c", "A=1", "A=2"], "args": ["prog", "-x"]}}`,
 			opt: Options{ExtraEnv: []string{"HOME=/root"}},
 			want: []string{
-				`r5 = FIND(["/a/prog", "/b/prog", "/c/prog"], 3)  # /process/args/0`,
-				`execve(r5, ["prog", "-x"], ["PATH=/a:/b/:rel::/c", "A=2", "HOME=/root"])  # /process/args/0`,
+				`r1 = FIND(["/a/prog", "/b/prog", "/c/prog"], 3)  # /process/args/0`,
+				`execve(r1, ["prog", "-x"], ["PATH=/a:/b/:rel::/c", "A=2", "HOME=/root"])  # /process/args/0`,
 			},
 		},
-		{name: "a path is not searched", config: `{"process": {"env": ["PATH=/a"], "args": ["./prog"]}}`, want: []string{`r5 = FIND(["./prog"], 1)  # /process/args/0`}},
+		{name: "a path is not searched", config: `{"process": {"env": ["PATH=/a"], "args": ["./prog"]}}`, want: []string{`r1 = FIND(["./prog"], 1)  # /process/args/0`}},
 		{
 			name:   "limits that the runtime sets",
 			config: `{"process": {"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1024}, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]}}`,

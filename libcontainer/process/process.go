@@ -33,7 +33,6 @@ type Options struct {
 	NoSetgroups  bool     // setgroups(2) is denied there (user_namespaces(7))
 	NoNewKeyring bool     // keep the runtime's session keyring
 	Joins        bool     // the process joins a container that runs
-	Program      string   // the file that is executed, where that is not args[0]
 	Preserve     int      // how many descriptors from 3 on the process keeps
 	ExtraEnv     []string // added to process.env, winning over it: LISTEN_PID=1, NOTIFY_SOCKET, HOME
 }
@@ -43,10 +42,11 @@ type Plan struct {
 	// Filter is the compiled linux.seccomp. It must be set before CompileExec
 	// where Seccomp returns a profile.
 	Filter *seccomp.Filter
+	// File is executed in the place of args[0], where it is set.
+	File string
 
 	id      string
 	keyring bool
-	file    string // what is executed, where that is not args[0]
 
 	hostname, domainname string
 	sysctls              []sysctl
