@@ -63,7 +63,7 @@ validation-peers: setup-test ## what the suite's list says of runc and crun
 	BERTH_PEERS=1 $(GO_TEST) -count=1 -v -run 'TestValidation/[rc]' ./tests/validation
 
 test-security: bin/berth setup-test ## what got out of other runtimes, one line for each (root; BERTH_SECURITY_TRIES=N for longer races)
-	@cd tests/security && $(GO_TEST) -count=1 .
+	@cd tests/security && $(GO_TEST) -count=1
 
 vulncheck: setup-build ## what the vulnerability database knows of the modules in the binary (needs vuln.go.dev or GOVULNDB)
 	go tool -modfile=tests/tools/go.mod govulncheck -tags '$(TAGS)' .
