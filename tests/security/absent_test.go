@@ -240,3 +240,31 @@ func TestLinkedModules(t *testing.T) {
 		l.Errorf("%v: %s", err, out)
 	}
 }
+
+// The program is made from config.json and the machine: nothing that an image has in it is a key, a format or a path of
+// it. An image full of traps gets the program that an empty one gets.
+func TestPlanKnowsNothingOfImage(t *testing.T) {
+	l := start(t, "plan")
+	rootfs := l.bundle("b", func(s *specs.Spec) {
+		s.Process.Terminal = true
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/data/deep", Type: "tmpfs", Source: "tmpfs", Options: []string{"tmpcopyup"}})
+		bind(s, "/usr", "/data/usr")
+	})
+	plan := func() string {
+		l.tries++
+		r := l.berth("plan", "--steps", "--bundle", l.path("b"), l.name("b"))
+		if r.status != 0 {
+			l.Fatal(r)
+		}
+		return r.out
+	}
+	before := plan()
+	for _, d := range strings.Fields("proc sys dev etc tmp root data") {
+		l.must(os.RemoveAll(filepath.Join(rootfs, d)))
+		l.must(os.Symlink(l.host("dir")+"/]:", filepath.Join(rootfs, d)))
+	}
+	l.must(os.WriteFile(filepath.Join(rootfs, "%s%n]:=,\n"), nil, 0o644))
+	if after := plan(); after != before || !strings.Contains(before, "pivot_root") {
+		l.Errorf("the program depends on the image. It was\n%s\nand is\n%s", before, after)
+	}
+}

@@ -50,6 +50,9 @@ func TestRenameRace(t *testing.T) {
 		if strings.Contains(r.out, "the host's own") {
 			l.Errorf("the host can be seen: %v", r)
 		}
+		if r.status == 0 && r.out != fmt.Sprintln(mounts) {
+			l.Errorf("not every mount is below the root: %v", r)
+		}
 		o.add(r)
 		return 2 * mounts
 	})
@@ -209,7 +212,7 @@ func TestConsoleRace(t *testing.T) {
 		l.must(os.MkdirAll(filepath.Join(vol, d), 0o755))
 	}
 	l.must(os.WriteFile(filepath.Join(vol, "console"), nil, 0o600))
-	l.must(os.Symlink(l.host("secret"), filepath.Join(vol, "evil")))
+	l.must(os.Symlink(l.host("new"), filepath.Join(vol, "evil")))
 	l.must(os.Symlink(l.host("dir"), filepath.Join(vol, "evilpts")))
 	l.bundle("b", func(s *specs.Spec) {
 		s.Root.Readonly = false
