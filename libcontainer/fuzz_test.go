@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"berth/libcontainer/bundle"
+	"berth/libcontainer/host"
 	"berth/nsenter"
 )
 
@@ -56,11 +57,33 @@ func FuzzPlan(f *testing.F) {
 			if err := nsenter.Verify(program); err != nil {
 				t.Errorf("%s: %v", machine, err)
 			}
+			holdExec(t, machine, b.Spec, facts)
 			if again, err := plan.Compile(); err != nil || again.String() != program.String() {
 				t.Errorf("%s: compiled twice, the programs differ (%v)", machine, err)
 			}
 		}
 	})
+}
+
+// holdExec holds the program of the same process, joining such a container.
+func holdExec(t *testing.T, machine string, spec *specs.Spec, facts host.Facts) {
+	if spec.Process == nil {
+		return
+	}
+	for _, own := range [][]string{nil, {"mnt", "pid"}, {"ipc", "uts", "net", "pid", "cgroup", "time", "mnt", "user"}} {
+		c := &Container{ID: "fuzz", record: record{ID: "fuzz", PID: 42, Namespaces: own, Privileged: true}}
+		plan, err := c.planExec(&specs.Spec{Version: spec.Version, Process: spec.Process, Linux: spec.Linux}, facts, 1)
+		if err != nil || plan.compileSeccomp("") != nil {
+			continue
+		}
+		program, err := plan.compile()
+		if err != nil {
+			continue
+		}
+		if err := nsenter.Verify(program); err != nil {
+			t.Errorf("%s, exec, %v: %v", machine, own, err)
+		}
+	}
 }
 
 func hasFilter(s *specs.Spec) bool { return s.Linux != nil && s.Linux.Seccomp != nil }
