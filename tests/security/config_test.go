@@ -39,7 +39,7 @@ func TestProcOvermount(t *testing.T) {
 	} {
 		l.tries++
 		l.config("b", func(s *specs.Spec) {
-			s.Process.Args = []string{"cat", "/proc/self/attr/current"}
+			s.Process.Args = []string{"true"}
 			edit(s)
 		})
 		// A kernel with AppArmor refuses the profile, because it does not exist.
@@ -269,7 +269,7 @@ func TestStdioDevNull(t *testing.T) {
 	l.must(os.Chmod(l.host("secret"), 0o666))
 	l.before = l.canary()
 	rootfs := l.bundle("b", nil)
-	for _, how := range []string{"bound", "bound without /dev", "link to a bound file", "fifo"} {
+	for _, how := range []string{"bound", "bound without /dev", "link to a bound file", "fifo", "bound on a volume", "link on a volume"} {
 		l.tries++
 		l.must(os.RemoveAll(filepath.Join(rootfs, "dev")))
 		l.must(os.Mkdir(filepath.Join(rootfs, "dev"), 0o755))
@@ -292,6 +292,15 @@ func TestStdioDevNull(t *testing.T) {
 				l.must(os.Symlink("/etc/target", null))
 			case "fifo":
 				l.must(unix.Mkfifo(null, 0o666))
+			case "bound on a volume", "link on a volume": // Berth makes no devices there
+				dev := l.path("dev")
+				l.must(os.RemoveAll(dev))
+				l.must(os.Mkdir(dev, 0o755))
+				bind(s, dev, "/dev")
+				bind(s, l.host("secret"), "/dev/null")
+				if strings.HasPrefix(how, "link") {
+					l.must(os.Symlink("/etc/target", filepath.Join(dev, "null")))
+				}
 			}
 		})
 		os.Remove(l.path("vol/out"))
