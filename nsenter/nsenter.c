@@ -28,6 +28,10 @@
 
 #define ENVIRONMENT "_BERTH_NSENTER"
 #define LINK_LIMIT 40 /* as in the kernel's path walk */
+/* A path with ".." in it is given up with EAGAIN where anything on the machine
+ * is renamed or mounted during the walk (openat2(2)). A container that does
+ * nothing else must not keep others from starting. */
+#define WALK_TRIES 20000
 
 static int channel = -1; /* the socket, until STEP_REPORT */
 static int report = -1;  /* where failures go: the socket, then exec.fifo */
@@ -170,8 +174,7 @@ static long in_root(int dir, const char *path, uint64_t flags, uint64_t resolve)
 	};
 	long fd;
 
-	/* EAGAIN: a rename raced with the walk (openat2(2)). */
-	for (int tries = 0; tries < 128; tries++) {
+	for (int tries = 0; tries < WALK_TRIES; tries++) {
 		fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
 		if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
 			break;
@@ -421,6 +424,20 @@ static void resolve(const struct step *s, uint64_t *a)
 	}
 }
 
+static long system_call(const struct step *s, const uint64_t *a)
+{
+	long result;
+
+	for (int tries = 0; tries < WALK_TRIES; tries++) {
+		result = syscall((long)s->call, a[0], a[1], a[2], a[3], a[4], a[5]);
+		if (result >= 0)
+			return result;
+		if (s->call != SYS_openat2 || errno != EAGAIN)
+			break;
+	}
+	return -errno;
+}
+
 /* walk executes the steps. It only ever moves forward, so it ends. */
 static _Noreturn void walk(void)
 {
@@ -435,9 +452,7 @@ static _Noreturn void walk(void)
 		if (s->call >= COMPOSITE) {
 			result = composite(s, a, &value);
 		} else {
-			result = syscall((long)s->call, a[0], a[1], a[2], a[3], a[4], a[5]);
-			if (result < 0)
-				result = -errno;
+			result = system_call(s, a);
 		}
 		if (result < 0) {
 			if (!accepted(s, -result))

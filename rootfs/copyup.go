@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
 )
 
 // fill copies the directory that the tmpfs will cover. One that is missing
@@ -20,10 +21,7 @@ func (c *CopyUp) fill(tmpfs int, keep fixed) error {
 		return err
 	}
 	defer unix.Close(root)
-	from, err := unix.Openat2(root, c.Target, &unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
+	from, err := host.OpenIn(root, c.Target, unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
 )
 
 // Diagnose adds what the kernel does not say about a mount that failed. It
@@ -37,8 +38,7 @@ func (p *Plan) kindInside(path string) string {
 		return ""
 	}
 	defer unix.Close(root)
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := unix.Openat2(root, path, &how)
+	fd, err := host.OpenIn(root, path, unix.O_PATH)
 	if err != nil {
 		return ""
 	}

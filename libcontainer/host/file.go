@@ -20,6 +20,23 @@ func ReadFile(path string) ([]byte, error) {
 	return ReadAll(fd, maxFile)
 }
 
+// OpenIn opens a path of an image inside its root: links stay inside, magic
+// links are refused (openat2(2)). It is tried again where the kernel gives a
+// path with ".." in it up because something was renamed meanwhile. The
+// descriptor is the caller's and close-on-exec; the error is a bare errno.
+func OpenIn(root int, path string, flags uint64) (fd int, err error) {
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	for range walkTries {
+		if fd, err = unix.Openat2(root, path, &how); err != unix.EAGAIN && err != unix.EINTR {
+			break
+		}
+	}
+	return fd, err
+}
+
+// walkTries is WALK_TRIES of nsenter.c.
+const walkTries = 20000
+
 // maxFile is more than any file of the kernel or of the runtime's own has.
 const maxFile = 1 << 30
 

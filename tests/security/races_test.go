@@ -327,3 +327,30 @@ func TestProcfsRedirect(t *testing.T) {
 	})
 	l.must(err)
 }
+
+// Another container exchanges names all the time, which has nothing to do with this one: that must not keep it from
+// starting, although the kernel gives up every path with ".." in it that it happens to walk at that moment (openat2(2),
+// EAGAIN).
+func TestRenameStorm(t *testing.T) {
+	l := start(t, "rename-storm")
+	const mounts = 30
+	rootfs := l.bundle("b", func(s *specs.Spec) {
+		s.Root.Readonly = false
+		s.Process.Args = []string{"true"}
+		s.Process.Cwd = "/up/etc"
+		for i := range mounts {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: fmt.Sprintf("/up/tmp/%d", i), Type: "tmpfs", Source: "tmpfs"})
+		}
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/up/etc", Type: "tmpfs", Source: "tmpfs", Options: []string{"tmpcopyup"}})
+		mask(s, []string{"/up/etc/passwd"}, []string{"/up/etc"})
+	})
+	l.must(os.Symlink(strings.Repeat("etc/../tmp/../", 20), filepath.Join(rootfs, "up")))
+	vol := l.volume("/tmp")
+	l.exchanging(vol, "d", "evil")
+	l.race(func() int {
+		if r := l.run("b"); r.status != 0 {
+			l.Error(r)
+		}
+		return mounts + 3
+	})
+}
