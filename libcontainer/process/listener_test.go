@@ -12,9 +12,9 @@ import (
 //spec:78
 func TestListenerSteps(t *testing.T) {
 	const (
-		load   = "r6 = seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW|SECCOMP_FILTER_FLAG_NEW_LISTENER, {2 instructions})  # /linux/seccomp"
-		send   = "SEND_FD(listener, r6)  # /linux/seccomp/listenerPath"
-		execve = `execve(r5, ["sh"], [])  # /process/args/0`
+		load   = "r5 = seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW|SECCOMP_FILTER_FLAG_NEW_LISTENER, {2 instructions})  # /linux/seccomp"
+		send   = "SEND_FD(listener, r5)  # /linux/seccomp/listenerPath"
+		execve = `execve(r1, ["sh"], [])  # /process/args/0`
 		rules  = `"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]`
 	)
 	f := machine()
