@@ -160,6 +160,7 @@ func (c *Container) planHook(h specs.Hook) (*execPlan, error) {
 	p := spec.Process
 	p.Args, p.Env, p.Cwd, p.Terminal, p.ExecCPUAffinity = hookArgs(h), h.Env, "/", false, nil
 	facts := host.ProbeProcess()
+	facts.LSM = probeLSM(spec)
 	facts.Stdio = [3]host.Stdio{} // the runtime's own, which are not the hook's
 	plan, err := c.planExec(spec, facts, 0)
 	if err != nil {
