@@ -97,7 +97,11 @@ func berth(t *testing.T) string {
 	if path == "" {
 		path = "../../bin/berth"
 	}
-	if _, err := os.Stat(path); err != nil {
+	path, err := filepath.Abs(path)
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
 		t.Fatalf("there is no berth to test: run make first, or set BERTH (%v)", err)
 	}
 	return path
@@ -126,6 +130,7 @@ func (l *lab) host(rel string) string { return l.path("host", rel) }
 
 // clean removes what containers are left, attackers above all.
 func (l *lab) clean() {
+	l.binary = berth(l.T) // an attack may have spoilt the lab's own
 	entries, _ := os.ReadDir(l.path("state"))
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), "@") {
