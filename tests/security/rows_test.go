@@ -2,14 +2,12 @@ package security
 
 import (
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+
+	"berth/tests/declared"
 )
 
 // temporary is for what all tests share.
@@ -74,7 +72,7 @@ func begin(t *testing.T, row string) *result {
 
 // table is one line for each row that ran.
 func table() string {
-	tests, _ := declared("*_test.go")
+	tests, _ := cves()
 	var out strings.Builder
 	for _, r := range results {
 		tries := ""
@@ -86,38 +84,14 @@ func table() string {
 	return out.String()
 }
 
-// declared are the CVEs that tests name in their doc comments by a line //cve:NUMBER[,NUMBER…], by test.
-func declared(pattern string) (map[string][]string, error) {
-	files, err := filepath.Glob(pattern)
-	if err != nil {
-		return nil, err
-	}
-	tests := map[string][]string{}
-	for _, name := range files {
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && strings.HasPrefix(f.Name.Name, "Test") && f.Name.Name != "TestMain" {
-				tests[f.Name.Name] = directives(f.Doc)
-			}
+// cves are what tests stand for, by test: those that they name in their doc comments by a line //cve:NUMBER[,NUMBER…].
+func cves() (map[string][]string, error) {
+	tests, err := declared.Read(".", "cve")
+	out := map[string][]string{}
+	for _, t := range tests {
+		for _, number := range t.Rows {
+			out[t.Name] = append(out[t.Name], "CVE-"+number)
 		}
 	}
-	return tests, nil
-}
-
-func directives(doc *ast.CommentGroup) []string {
-	var out []string
-	if doc == nil {
-		return nil
-	}
-	for _, c := range doc.List {
-		if list, ok := strings.CutPrefix(c.Text, "//cve:"); ok {
-			for number := range strings.SplitSeq(strings.TrimSpace(list), ",") {
-				out = append(out, "CVE-"+number)
-			}
-		}
-	}
-	return out
+	return out, err
 }
