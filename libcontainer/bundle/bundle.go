@@ -75,13 +75,16 @@ func located(list fault.List, path string) fault.List {
 // only where the list is empty.
 func parse(raw []byte) (*Bundle, fault.List) {
 	b := &Bundle{Raw: raw, Spec: &specs.Spec{}}
-	d := newDecoder(unsafe.String(unsafe.SliceData(raw), len(raw)))
+	d := newDecoder(b.text())
 	d.document(func() { readSpec(d, b.Spec) })
 	if len(d.bad) == 0 {
 		return b, nil
 	}
 	return b, append(d.bad, b.unrelated(d.bad)...)
 }
+
+// text is Raw without a copy.
+func (b *Bundle) text() string { return unsafe.String(unsafe.SliceData(b.Raw), len(b.Raw)) }
 
 // unrelated returns the complaints of Check that cannot come from the wrong
 // types found, because they speak of other entries. Many rules look at the
@@ -110,60 +113,29 @@ func (b *Bundle) Check() fault.List {
 	if len(list) == 0 {
 		return nil
 	}
-	where := offsets(string(b.Raw))
+	where := b.places(list)
 	for _, e := range list {
-		e.Field = anchored(e.Field, where)
+		e.Field = where.anchored(e.Field)
 	}
 	slices.SortStableFunc(list, func(x, y *fault.Error) int {
-		return offset(x.Field, where) - offset(y.Field, where)
+		return where.offset(x.Field) - where.offset(y.Field)
 	})
 	return list
 }
 
 // UnknownFields returns a note for each entry that the specification does not
 // know and for each key that its object repeats, in the order of the
-// document. The sections of other platforms are not looked into.
+// document, up to a hundred. The sections of other platforms are not looked
+// into.
 //
 // They are no errors: "Runtimes MAY log unknown properties but MUST otherwise
 // ignore them" (config.md, Extensibility).
 func (b *Bundle) UnknownFields() []*fault.Error {
 	var notes fault.List
-	d := newDecoder(string(b.Raw))
+	d := newDecoder(b.text())
 	d.notes = &notes
 	d.document(func() { readSpec(d, &specs.Spec{}) })
 	return notes
-}
-
-// offsets returns where in a document each entry begins, in bytes.
-func offsets(doc string) map[fault.Pointer]int {
-	where := map[fault.Pointer]int{}
-	newDecoder(doc).walk(func(p fault.Pointer, off int) { where[p] = off })
-	return where
-}
-
-// offset returns where an entry is, or where its nearest parent is.
-func offset(p fault.Pointer, where map[fault.Pointer]int) int {
-	for {
-		if off, ok := where[p]; ok || p == "" {
-			return off
-		}
-		p = parent(p)
-	}
-}
-
-// anchored shortens a pointer until its parent exists.
-func anchored(p fault.Pointer, where map[fault.Pointer]int) fault.Pointer {
-	for p != "" {
-		if _, ok := where[parent(p)]; ok {
-			break
-		}
-		p = parent(p)
-	}
-	return p
-}
-
-func parent(p fault.Pointer) fault.Pointer {
-	return p[:max(0, strings.LastIndexByte(string(p), '/'))]
 }
 
 // readRegular reads a file that must be regular and no larger than

@@ -3,6 +3,7 @@ package bundle
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -32,7 +33,7 @@ func Check(spec *specs.Spec) fault.List {
 	c.root()
 	c.utsName("hostname", spec.Hostname)
 	c.utsName("domainname", spec.Domainname)
-	each(c, "mounts", spec.Mounts, (*checker).mount)
+	c.mounts(spec.Mounts)
 	if spec.Hooks != nil {
 		c.within("hooks", func() { c.hooks(spec.Hooks) })
 	}
@@ -50,13 +51,23 @@ func (c *checker) bad(key, hint, format string, args ...any) {
 	if key != "" {
 		p = p.At(key)
 	}
-	c.complain(p, hint, fmt.Sprintf(format, args...))
+	c.complain(p, hint, fmt.Sprintf(format, inBrief(args)...))
+}
+
+// inBrief shortens the texts among a message's arguments.
+func inBrief(args []any) []any {
+	for i, a := range args {
+		if v := reflect.ValueOf(a); v.Kind() == reflect.String {
+			args[i] = brief(v.String())
+		}
+	}
+	return args
 }
 
 // badAt complains about element i of the array with this key below the
 // current entry.
 func (c *checker) badAt(key string, i int, hint, format string, args ...any) {
-	c.complain(c.trail.under(key).Index(i), hint, fmt.Sprintf(format, args...))
+	c.complain(c.trail.under(key).Index(i), hint, fmt.Sprintf(format, inBrief(args)...))
 }
 
 func (c *checker) complain(p fault.Pointer, hint, msg string) {
@@ -207,6 +218,18 @@ func (c *checker) utsName(key, name string) {
 		c.bad(key, "", "must have at most %d bytes, not %d", maxUTSName, len(name))
 	}
 	c.text(key, name)
+}
+
+// maxMounts is the kernel's fs.mount-max (fs/namespace.c): how many mounts a
+// mount namespace holds unless somebody changed that.
+const maxMounts = 100000
+
+func (c *checker) mounts(list []specs.Mount) {
+	if len(list) >= maxMounts {
+		c.bad("mounts", "mount a directory above several of them", "must have fewer than %d entries, not %d", maxMounts, len(list))
+		return
+	}
+	each(c, "mounts", list, (*checker).mount)
 }
 
 // mount: destination REQUIRED, and may be relative although that is

@@ -34,13 +34,17 @@ type decoder struct {
 	arena    []string    // what readTexts has read, list after list
 	notUTF8  bool        // the document holds invalid UTF-8 somewhere
 	notes    *fault.List // where to note unknown and repeated keys; nil is nowhere
-	progress func(at int)
+	values   int         // members and elements so far
+	keySound bool        // of the last key, as text returns it
 }
 
-// Limits on what a document may make us do.
+// Limits on what a document may make us do: with them the memory that one of
+// MaxConfigSize takes is a small multiple of its own size.
 const (
-	maxDepth      = 1000 // of nesting, in parts of the document that are skipped
-	maxComplaints = 100  // more than anybody reads
+	maxDepth      = 1000    // of nesting, in parts of the document that are skipped
+	maxValues     = 1 << 20 // members and elements; execve(2) takes fewer arguments
+	maxKey        = 4096    // bytes; a complaint repeats the keys that lead to it
+	maxComplaints = 100     // more than anybody reads
 )
 
 func newDecoder(doc string) *decoder {
@@ -150,9 +154,6 @@ func (d *decoder) space() {
 // encoding/json.
 func (d *decoder) want(kind byte) bool {
 	got := d.kind()
-	if d.progress != nil {
-		d.progress(d.pos)
-	}
 	if d.dead || got == kind {
 		return !d.dead
 	}
@@ -247,7 +248,11 @@ func (d *decoder) more(closing byte, first bool) bool {
 	case d.pos < len(d.doc) && d.doc[d.pos] == closing:
 		d.pos++
 		return false
+	case d.values == maxValues:
+		d.syntax("the document holds more than "+strconv.Itoa(maxValues)+" values", "no container needs as many")
+		return false
 	case first:
+		d.values++
 		return true
 	case d.pos >= len(d.doc) || d.doc[d.pos] != ',':
 		d.unexpected("',' or '" + string(rune(closing)) + "'")
@@ -260,6 +265,7 @@ func (d *decoder) more(closing byte, first bool) bool {
 		d.syntax("a comma follows the last entry", "remove the comma")
 		return false
 	}
+	d.values++
 	return true
 }
 
@@ -269,7 +275,13 @@ func (d *decoder) key() (string, bool) {
 		d.unexpected("a key in double quotes")
 		return "", false
 	}
-	key, _ := d.text()
+	start := d.pos
+	key, sound := d.text()
+	d.keySound = sound
+	if len(key) > maxKey {
+		d.pos = start
+		d.syntax("a key has more than "+strconv.Itoa(maxKey)+" bytes", "")
+	}
 	if d.space(); d.dead {
 		return "", false
 	}
@@ -301,6 +313,9 @@ func (d *decoder) unknown() {
 }
 
 func (d *decoder) note(msg, hint string) {
+	if len(*d.notes) == maxComplaints {
+		return
+	}
 	*d.notes = append(*d.notes, &fault.Error{Op: "check", Field: d.trail.pointer(), Msg: msg, Hint: hint, Phase: fault.PhaseConfig})
 }
 
@@ -327,23 +342,31 @@ func (d *decoder) skip() {
 	}
 }
 
-// walk calls visit with the pointer and offset of every value of the
-// document.
-func (d *decoder) walk(visit func(p fault.Pointer, off int)) {
-	d.progress = func(at int) { visit(d.trail.pointer(), at) }
-	d.document(d.walkValue)
-}
-
-func (d *decoder) walkValue() {
-	switch d.kind() {
-	case kindObject:
-		d.object(func(string) { d.walkValue() })
-	case kindArray:
-		d.array(d.walkValue)
+// locate reads the next value and notes where it and the entries below it are
+// that the tree asks for.
+func (d *decoder) locate(at *place) {
+	switch kind := d.kind(); {
+	case d.dead || kind == kindNone:
+		d.skip()
+		return
+	case kind == kindObject && len(at.below) > 0:
+		at.found(d.pos)
+		d.object(func(key string) { d.locateIn(at.below[key]) })
+	case kind == kindArray && len(at.below) > 0:
+		at.found(d.pos)
+		d.array(func() { d.locateIn(at.below[strconv.Itoa(d.trail[len(d.trail)-1].index)]) })
 	default:
-		d.progress(d.pos)
+		at.found(d.pos)
 		d.skip()
 	}
+}
+
+func (d *decoder) locateIn(at *place) {
+	if at == nil {
+		d.skip()
+		return
+	}
+	d.locate(at)
 }
 
 // boolean reads true or false.
@@ -546,14 +569,23 @@ func readInt[N integer](d *decoder, out *N) {
 	n, err := strconv.ParseUint(magnitude, 10, 64)
 	switch {
 	case strings.ContainsAny(text, ".eE"):
-		d.complain(start, "must be a whole number, not %s", text)
+		d.complain(start, "must be a whole number, not %s", brief(text))
 	case err != nil, !negative && n > high, negative && n > low:
-		d.complain(start, "must be between %s and %d, not %s", minus(low), high, text)
+		d.complain(start, "must be between %s and %d, not %s", minus(low), high, brief(text))
 	case negative:
 		*out = -N(n)
 	default:
 		*out = N(n)
 	}
+}
+
+// brief is as much of a text of the document as a message needs.
+func brief(s string) string {
+	const most = 200
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // limits returns the greatest magnitudes of N's negative and positive values.
@@ -632,6 +664,9 @@ func readMap[T any](d *decoder, out *map[string]T, read func(*decoder, *T)) {
 		}
 		if d.notUTF8 && !utf8.ValidString(key) {
 			d.complain(d.pos, "has bytes that are not UTF-8 in its name")
+		}
+		if !d.keySound {
+			d.complain(d.pos, "has half of a surrogate pair in its name")
 		}
 		var v T
 		read(d, &v)

@@ -17,12 +17,13 @@ import (
 	"berth/libcontainer/fault"
 )
 
-// FuzzLoad holds reading and checking to this, for every input:
+// FuzzBundle holds reading and checking to this, for every input:
 //   - nothing panics;
 //   - every pointer leads to an entry, or to where one is missing;
 //   - what encoding/json refuses is refused, and what it reads and we read is
-//     the same.
-func FuzzLoad(f *testing.F) {
+//     the same, also after writing it again;
+//   - complaints and notes are one line each, and no more than anybody reads.
+func FuzzBundle(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.json")
 	for _, name := range files {
 		raw, err := os.ReadFile(name)
@@ -40,7 +41,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(judge)
 }
 
-// TestMutations is FuzzLoad with mutations of its own, the same every time:
+// TestMutations is FuzzBundle with mutations of its own, the same every time:
 // bytes changed, cut out, and moved from one document to another.
 func TestMutations(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -99,11 +100,17 @@ func judge(t *testing.T, raw []byte) {
 		t.Errorf("not JSON, but only %v", list)
 	}
 	list = append(append(list, b.Check()...), b.UnknownFields()...)
-	where := offsets(string(raw))
+	where := b.places(list)
 	for _, e := range list {
-		if _, ok := where[parent(e.Field)]; !ok && e.Field != "" && !hasSyntax(list) {
+		if !where.has(parent(e.Field)) && e.Field != "" && !hasSyntax(list) {
 			t.Errorf("%s leads nowhere: %v", e.Field, e)
 		}
+		if text := e.Error(); strings.ContainsAny(text, "\x00\n") || len(text) > 3*4096 {
+			t.Errorf("not one line: %q", text)
+		}
+	}
+	if len(list) > 3*maxComplaints+1 {
+		t.Errorf("%d complaints", len(list))
 	}
 }
 
@@ -137,5 +144,13 @@ func sameAsJSON(t *testing.T, b *Bundle) {
 	}
 	if !reflect.DeepEqual(*b.Spec, want) {
 		t.Errorf("\n got: %+v\nwant: %+v", *b.Spec, want)
+	}
+	raw, err := json.Marshal(b.Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, list := parse(raw)
+	if twice, _ := json.Marshal(again.Spec); len(list) != 0 || string(twice) != string(raw) {
+		t.Errorf("%v\nwritten: %s\n   read: %s", list, raw, twice)
 	}
 }

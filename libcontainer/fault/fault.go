@@ -82,7 +82,7 @@ func (e *Error) causes() []string {
 		out = append(out, printable(e.Msg))
 	}
 	if e.Err != nil {
-		out = append(out, e.Err.Error())
+		out = append(out, printable(e.Err.Error()))
 	}
 	if e.Errno != 0 {
 		out = append(out, e.Errno.Error())
@@ -123,11 +123,17 @@ func (l List) Unwrap() []error {
 	return out
 }
 
+// most is how many complaints a list collects: more than anybody reads.
+const most = 100
+
 // Add appends the complaints of more, but for those about an entry that l
-// complains about already, as a whole or in part.
+// complains about already, as a whole or in part, and up to a hundred in all.
 func (l List) Add(more List) List {
 	said := l
 	for _, e := range more {
+		if len(l) >= most {
+			break
+		}
 		if !slices.ContainsFunc(said, func(s *Error) bool { return e.Field != "" && s.Field.Related(e.Field) }) {
 			l = append(l, e)
 		}
@@ -204,10 +210,14 @@ func (e *Error) For(p Pointer) *Error {
 }
 
 // printable keeps an image's or user's string from breaking the line it is
-// printed on.
+// printed on, from being a terminal's command, and from filling the screen.
 func printable(s string) string {
+	const most = 4096 // a path's (PATH_MAX)
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
 	clean := func(r rune) rune {
-		if r < 0x20 || r == 0x7f {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 {
 			return '?'
 		}
 		return r
