@@ -42,7 +42,7 @@ func (r *runner) listCommand() *cli.Command {
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "IDs only"},
 		},
 		Action: func(c *cli.Context) error {
-			containers, err := libcontainer.List(r.root)
+			containers, err := libcontainer.List(r.root, r.log.warn)
 			if err != nil {
 				return err
 			}

@@ -66,8 +66,9 @@ func Acquire(root, id string) (*Container, error) {
 }
 
 // List returns the containers below the state root, in the order of their IDs.
-// What is no container, or went away meanwhile, is passed over.
-func List(root string) ([]*Container, error) {
+// warn is told what is there and is passed over because it is no container, or
+// a damaged one; it may be nil.
+func List(root string, warn func(*fault.Error)) ([]*Container, error) {
 	entries, err := os.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -77,11 +78,34 @@ func List(root string) ([]*Container, error) {
 	}
 	var out []*Container
 	for _, e := range entries {
-		if c, err := Load(root, e.Name()); err == nil {
+		if e.Name() == seccompCache {
+			continue
+		}
+		c, err := Load(root, e.Name())
+		if err == nil {
 			out = append(out, c)
+			continue
+		}
+		if left := passedOver(root, e.Name(), err); left != nil && warn != nil {
+			warn(left)
 		}
 	}
 	return out, nil
+}
+
+// passedOver is what to say of an entry of the state root that cannot be
+// loaded; nil where it has gone, or is about to become a container.
+func passedOver(root, name string, err error) *fault.Error {
+	left := fault.From(err, "list", name)
+	if !errors.Is(err, ErrNotExist) {
+		return left
+	}
+	c := &Container{ID: name, dir: filepath.Join(root, name)}
+	if _, err := os.Lstat(c.dir); err != nil || !c.abandoned() {
+		return nil
+	}
+	return &fault.Error{Op: "list", Path: c.dir, Msg: "has no state.json", Phase: fault.PhaseState,
+		Hint: "a runtime that was killed has left it; delete --force removes it"}
 }
 
 func (c *Container) group() *cgroups.Group { return cgroups.Open(c.record.Cgroup) }

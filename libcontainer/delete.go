@@ -56,6 +56,10 @@ func (c *Container) killInit() error {
 	}
 	pidfd := os.NewFile(uintptr(fd), "pidfd")
 	defer pidfd.Close()
+	// The pid may have been reused before the descriptor was open.
+	if !alive(c.record.PID, c.record.StartTime) {
+		return nil
+	}
 	unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 	// A frozen process of cgroup v1 dies only once it is thawed.
 	if frozen, err := c.group().Frozen(); err == nil && frozen {

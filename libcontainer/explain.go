@@ -23,3 +23,10 @@ func (p *Plan) explain(err error) error {
 	}
 	return p.Process.Explain(e)
 }
+
+// Hints about state directories.
+const (
+	hintDamaged = "it is not as berth has written it; delete --force removes what is known of the container"
+	hintForeign = "berth believes only a state directory that nobody but root and its own user may write to: " +
+		"choose another --root, or remove it with delete --force"
+)

@@ -17,9 +17,20 @@ func openFile(path string, flags int, mode uint32) (int, error) {
 	}
 }
 
-// writeFile makes a file of mode 0600, or replaces what is in it.
+// openAt is openFile below a directory's descriptor, for a file that exists.
+func openAt(dir int, name string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// writeFile makes a file of mode 0600, or replaces what is in it. It follows no
+// link.
 func writeFile(path string, raw []byte) error {
-	fd, err := openFile(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, 0o600)
+	fd, err := openFile(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return err
 	}

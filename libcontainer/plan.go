@@ -127,7 +127,7 @@ func (p *Plan) Lines() []string {
 		}
 		out = append(out, title+":")
 		for _, l := range lines {
-			out = append(out, "  "+l)
+			out = append(out, "  "+fault.OneLine(l))
 		}
 	}
 	section("cgroup", p.Cgroup.Lines())
@@ -209,7 +209,7 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 	}
 	program, err := b.Program()
 	if err != nil {
-		return nil, err
+		return nil, fault.From(err, "compile the program", "").For("/mounts").In(fault.PhasePlan)
 	}
 	return program, nil
 }

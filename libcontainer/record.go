@@ -2,8 +2,11 @@ package libcontainer
 
 import (
 	"encoding/json"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"berth/cgroups"
@@ -140,6 +143,39 @@ func (r *record) decode(raw []byte) error {
 	return json.Unmarshal(raw, r)
 }
 
+// check refuses a record that no container has: what it names is killed,
+// removed and unmounted.
+func (r *record) check(id string) error {
+	switch {
+	case r.ID != id:
+		return fmt.Errorf("it is of container %q", r.ID)
+	case r.PID < 0 || r.PID > maxPID:
+		return fmt.Errorf("%d is no process's id", r.PID)
+	case r.HostMount != 0 && !filepath.IsAbs(r.Rootfs):
+		return fmt.Errorf("the root file system is at %q", r.Rootfs)
+	}
+	for _, d := range r.Cgroup.Dirs {
+		if !inside(d.Path, d.Mountpoint) {
+			return fmt.Errorf("%q is no group below %q", d.Path, d.Mountpoint)
+		}
+	}
+	for _, above := range r.Cgroup.Above {
+		if !slices.ContainsFunc(r.Cgroup.Dirs, func(d cgroups.Dir) bool { return inside(above, d.Mountpoint) }) {
+			return fmt.Errorf("%q is above no group", above)
+		}
+	}
+	return nil
+}
+
+// maxPID is the kernel's PID_MAX_LIMIT (linux/threads.h).
+const maxPID = 1 << 22
+
+// inside tells whether path is below dir, and not dir itself: at a hierarchy's
+// top are the host's own processes.
+func inside(path, dir string) bool {
+	return filepath.IsAbs(dir) && path == filepath.Clean(path) && strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/") && path != dir
+}
+
 func (r *record) field(d *jsonReader, key string) {
 	switch key {
 	case "ociVersion":
@@ -147,9 +183,9 @@ func (r *record) field(d *jsonReader, key string) {
 	case "id":
 		r.ID = d.text()
 	case "pid":
-		r.PID = int(d.number())
+		r.PID = int(d.number(31))
 	case "startTime":
-		r.StartTime = d.number()
+		r.StartTime = d.number(64)
 	case "bundle":
 		r.Bundle = d.text()
 	case "rootfs":
@@ -157,7 +193,7 @@ func (r *record) field(d *jsonReader, key string) {
 	case "created":
 		r.Created = d.time()
 	case "uid":
-		r.UID = int(d.number())
+		r.UID = int(d.number(32))
 	case "annotations":
 		r.Annotations = map[string]string{}
 		d.object(func(k string) { r.Annotations[k] = d.text() })
@@ -166,7 +202,7 @@ func (r *record) field(d *jsonReader, key string) {
 	case "resctrl":
 		r.Resctrl = decodeResctrl(d)
 	case "hostMount":
-		r.HostMount = d.number()
+		r.HostMount = d.number(64)
 	case "ownPids":
 		r.OwnPIDs = d.flag()
 	case "process":
@@ -243,7 +279,7 @@ func decodeTail(d *jsonReader) *nsenter.Tail {
 	d.object(func(key string) {
 		switch key {
 		case "first":
-			t.First = uint32(d.number())
+			t.First = uint32(d.number(32))
 		case "steps":
 			d.array(func() { t.Steps = append(t.Steps, decodeStep(d)) })
 		default:
@@ -257,7 +293,7 @@ func decodeStep(d *jsonReader) (s nsenter.TailStep) {
 	d.object(func(key string) {
 		switch key {
 		case "call":
-			s.Call = nsenter.Call(d.number())
+			s.Call = nsenter.Call(d.number(32))
 		case "origin":
 			s.Origin = decodeOrigin(d)
 		default:
@@ -432,13 +468,15 @@ func (d *jsonReader) texts() (out []string) {
 	return out
 }
 
-func (d *jsonReader) number() uint64 {
+// number reads one of so many bits.
+func (d *jsonReader) number(bits int) uint64 {
 	from := d.at
 	for d.at < len(d.in) && d.in[d.at] >= '0' && d.in[d.at] <= '9' {
 		d.at++
 	}
-	n, err := strconv.ParseUint(d.in[from:d.at], 10, 64)
-	d.bad = d.bad || err != nil
+	text := d.in[from:d.at]
+	n, err := strconv.ParseUint(text, 10, bits)
+	d.bad = d.bad || err != nil || len(text) > 1 && text[0] == '0'
 	return n
 }
 

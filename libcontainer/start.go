@@ -81,6 +81,14 @@ func describe(s specs.ContainerState) string {
 
 // spec is the config.json that the container was created from.
 func (c *Container) spec() (*specs.Spec, error) {
+	path := c.path(configFile)
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return nil, c.damaged(fault.From(err, "read", path))
+	}
+	if e := plain(&st, path); e != nil {
+		return nil, c.damaged(e)
+	}
 	b, err := bundle.Load(c.dir)
 	if err != nil {
 		return nil, err
@@ -97,12 +105,19 @@ func (c *Container) release() error {
 		return errNotRunning(c.ID)
 	}
 	defer unix.Close(pidfd)
+	if !alive(c.record.PID, c.record.StartTime) {
+		return errNotRunning(c.ID) // the pid is another's by now
+	}
 	path := c.path(fifoFile)
 	fd, err := openFile(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return fault.From(err, "open", path).In(fault.PhaseExec)
+		return c.damaged(fault.From(err, "open", path).In(fault.PhaseExec))
 	}
 	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		return c.damaged(&fault.Error{Op: "open", Path: path, Msg: "not a FIFO", Phase: fault.PhaseExec})
+	}
 	if !awaitRecord(fd, pidfd) {
 		return errNotRunning(c.ID) // it was killed before it opened the fifo
 	}

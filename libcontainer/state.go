@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/cgroups"
+	"berth/libcontainer/bundle"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
 	"berth/libcontainer/intelrdt"
@@ -105,34 +107,120 @@ func writeAtomic(path string, raw []byte) error {
 	return nil
 }
 
+// maxRecord is more than a record takes: its annotations and paths are parts of
+// a config.json.
+const maxRecord = 2 * bundle.MaxConfigSize
+
 // readRecord loads state.json. A directory without one is what a killed
 // runtime left before it had made anything.
 func (c *Container) readRecord() error {
-	raw, err := host.ReadFile(c.path(stateFile))
+	dir := c.held
+	if dir == 0 {
+		var err error
+		if dir, err = c.openDir(); err != nil {
+			return err
+		}
+		defer unix.Close(dir)
+	}
+	raw, err := c.readOwn(dir, stateFile)
 	if err != nil {
-		return fault.From(err, "read", c.path(stateFile)).In(fault.PhaseState)
+		return err
 	}
 	err = c.record.decode(raw)
-	if err == nil && c.record.ID != c.ID {
-		err = fmt.Errorf("it is of container %q", c.record.ID)
+	if err == nil {
+		err = c.record.check(c.ID)
 	}
 	if err != nil {
-		return &fault.Error{Op: "read", Path: c.path(stateFile), Err: err, Phase: fault.PhaseState,
-			Hint: "the file is damaged; delete --force removes what is known of the container"}
+		return &fault.Error{Op: "read", Path: c.path(stateFile), Err: err, Phase: fault.PhaseState, Hint: hintDamaged}
 	}
 	return nil
+}
+
+// openDir opens the state directory, which must be the runtime's own: what it
+// says is believed about which processes to kill and what to unmount.
+func (c *Container) openDir() (int, error) {
+	fd, err := openFile(c.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return -1, errNotExist(c.ID)
+	}
+	if err != nil {
+		return -1, c.damaged(fault.From(err, "open", c.dir))
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return -1, fault.From(err, "stat", c.dir).In(fault.PhaseState)
+	}
+	if e := foreign(&st, "open", c.dir); e != nil {
+		unix.Close(fd)
+		return -1, e
+	}
+	return fd, nil
+}
+
+// readOwn reads a file of the state directory dir, as the runtime has written
+// it: nothing else is opened, and no FIFO waited for.
+func (c *Container) readOwn(dir int, name string) ([]byte, error) {
+	path := c.path(name)
+	fd, err := openAt(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return nil, c.damaged(fault.From(err, "read", path))
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fault.From(err, "stat", path).In(fault.PhaseState)
+	}
+	if e := plain(&st, path); e != nil {
+		return nil, c.damaged(e)
+	}
+	raw, err := host.ReadAll(fd, maxRecord)
+	if err != nil {
+		return nil, fault.From(err, "read", path).In(fault.PhaseState)
+	}
+	return raw, nil
+}
+
+// plain refuses what the runtime has not written.
+func plain(st *unix.Stat_t, path string) *fault.Error {
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return &fault.Error{Op: "read", Path: path, Msg: "not a regular file", Phase: fault.PhaseState}
+	case st.Size > maxRecord:
+		return &fault.Error{Op: "read", Path: path, Msg: "larger than 128 MiB", Phase: fault.PhaseState}
+	}
+	return foreign(st, "read", path)
+}
+
+// foreign refuses what somebody else could have written.
+func foreign(st *unix.Stat_t, op, path string) *fault.Error {
+	e := &fault.Error{Op: op, Path: path, Phase: fault.PhaseState, Code: "foreign-state", Hint: hintForeign}
+	switch me := os.Geteuid(); {
+	case st.Uid != 0 && int(st.Uid) != me:
+		e.Msg = fmt.Sprintf("belongs to user %d, not to %d", st.Uid, me)
+	case st.Mode&0o022 != 0:
+		e.Msg = fmt.Sprintf("others may write to it (mode %o)", st.Mode&0o7777)
+	default:
+		return nil
+	}
+	return e
+}
+
+// damaged adds the hint of what is not as the runtime has made it.
+func (c *Container) damaged(e *fault.Error) *fault.Error {
+	if e.Hint == "" && (e.Errno == 0 || e.Errno == unix.ELOOP || e.Errno == unix.ENOTDIR) {
+		e.Hint = hintDamaged
+	}
+	return e.In(fault.PhaseState)
 }
 
 // lock takes the container's lock and waits for it where block is set. The
 // kernel drops it with the descriptor, so a killed runtime leaves none.
 func (c *Container) lock(block bool) error {
 	for !c.locked {
-		fd, err := openFile(c.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			return errNotExist(c.ID)
-		}
+		fd, err := c.openDir()
 		if err != nil {
-			return fault.From(err, "open", c.dir).In(fault.PhaseState)
+			return err
 		}
 		if err := flock(fd, block); err != nil {
 			unix.Close(fd)

@@ -132,7 +132,7 @@ func TestForceRemoveDamaged(t *testing.T) {
 		if err := make(path); err != nil {
 			t.Fatal(err)
 		}
-		if containers, err := List(root); err != nil || len(containers) != 0 {
+		if containers, err := List(root, nil); err != nil || len(containers) != 0 {
 			t.Errorf("%s: list has %v, %v", name, containers, err)
 		}
 		if err := ForceRemove(root, "c", nil); err != nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/fault"
 )
 
 // Builder compiles a Program. Methods named after system calls append one step
@@ -87,8 +89,18 @@ func (s *Step) Then(l *Label) *Step {
 	return s
 }
 
-// Program resolves the labels and returns the program.
+// Program resolves the labels and returns the program. It fails where the
+// program is more than the walker holds.
 func (b *Builder) Program() (*Program, error) {
+	if b.Registers() > registers {
+		return nil, &fault.Error{Op: "compile the program", Phase: fault.PhasePlan, Code: "too-large",
+			Msg:  fmt.Sprintf("needs %d descriptors at once, of which there are %d", b.Registers()-1, registers-1),
+			Hint: "give it fewer mounts and devices, for example by mounting a directory above several of them"}
+	}
+	if len(b.p.data) > maxData {
+		return nil, &fault.Error{Op: "compile the program", Phase: fault.PhasePlan, Code: "too-large",
+			Msg: fmt.Sprintf("needs %d bytes of data, and may have %d", len(b.p.data), maxData)}
+	}
 	for i := range b.p.Steps {
 		s := &b.p.Steps[i]
 		var err error
@@ -102,6 +114,10 @@ func (b *Builder) Program() (*Program, error) {
 	b.p.data = append(b.p.data, 0) // the byte that ends every string
 	return &b.p, nil
 }
+
+// maxData keeps the offsets, of 32 bits, and what the walker maps small: it is
+// more than execve(2) takes for arguments and environment.
+const maxData = 1 << 28
 
 func skip(from int, l *Label) (int, error) {
 	if l == nil {

@@ -179,7 +179,7 @@ func (p *Program) Line(i int) string {
 		fmt.Fprintf(&b, " then -> %d", i+1+s.skipSuccess)
 	}
 	if s.Origin.Field != "" {
-		fmt.Fprintf(&b, "  # %s", s.Origin.Field)
+		b.WriteString("  # " + fault.OneLine(string(s.Origin.Field)))
 	}
 	return b.String()
 }

@@ -570,7 +570,7 @@ func readInt[N integer](d *decoder, out *N) {
 	switch {
 	case strings.ContainsAny(text, ".eE"):
 		d.complain(start, "must be a whole number, not %s", brief(text))
-	case err != nil, !negative && n > high, negative && n > low:
+	case err != nil, !negative && n > high, negative && (n > low || low == 0):
 		d.complain(start, "must be between %s and %d, not %s", minus(low), high, brief(text))
 	case negative:
 		*out = -N(n)

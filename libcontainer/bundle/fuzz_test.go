@@ -105,7 +105,7 @@ func judge(t *testing.T, raw []byte) {
 		if !where.has(parent(e.Field)) && e.Field != "" && !hasSyntax(list) {
 			t.Errorf("%s leads nowhere: %v", e.Field, e)
 		}
-		if text := e.Error(); strings.ContainsAny(text, "\x00\n") || len(text) > 3*4096 {
+		if text := e.Error(); strings.ContainsAny(text, "\x00\n") || len(text) > 4*4096 {
 			t.Errorf("not one line: %q", text)
 		}
 	}

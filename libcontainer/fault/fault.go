@@ -7,8 +7,10 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 )
 
 // Phase says how far the runtime had come when an operation failed.
@@ -217,10 +219,34 @@ func printable(s string) string {
 		s = s[:most] + "…"
 	}
 	clean := func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 {
+		if control(r) {
 			return '?'
 		}
 		return r
 	}
 	return strings.Map(clean, s)
+}
+
+// control tells the characters that are a terminal's commands or end a line,
+// and bytes that are no characters at all.
+func control(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 || r == utf8.RuneError }
+
+// OneLine is s with control characters as escapes, for text that people read
+// and that must not lose anything.
+func OneLine(s string) string {
+	if strings.IndexFunc(s, control) < 0 {
+		return s
+	}
+	var out []byte
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if control(r) {
+			quoted := strconv.Quote(s[:n])
+			out = append(out, quoted[1:len(quoted)-1]...)
+		} else {
+			out = append(out, s[:n]...)
+		}
+		s = s[n:]
+	}
+	return string(out)
 }
