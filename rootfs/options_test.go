@@ -135,3 +135,81 @@ func TestFlagsJSON(t *testing.T) {
 		}
 	}
 }
+
+// FuzzOptions reads any list of options and holds the meaning to the table: an
+// independent reading of it, one bit at a time from the back, and a second
+// reading of what is printed.
+func FuzzOptions(f *testing.F) {
+	for _, o := range options {
+		f.Add(o.name + ",ro," + o.name)
+	}
+	f.Add("noatime,strictatime,rw,ro,size=1,size=2,x-a,key=a=b,=,\x00,rrelatime,ratime,idmap,ridmap,rbind,bind")
+	f.Fuzz(func(t *testing.T, text string) {
+		list := strings.Split(text, ",")
+		got := ParseOptions(list)
+		var want Flags
+		var known, params int
+		decided := map[effect]uint64{} // bits that an option further back has settled
+		for i, name := range slices.Backward(list) {
+			at := slices.IndexFunc(options[:], func(o option) bool { return o.name == name })
+			if at < 0 {
+				if name != "" && !strings.HasPrefix(name, "x-") && !strings.HasPrefix(name, "X-") && !strings.HasPrefix(name, "comment=") {
+					params++
+					p := got.Params[len(got.Params)-params]
+					if p.String() != name || p.At != i {
+						t.Errorf("parameter %+v of %q", p, name)
+					}
+				}
+				continue
+			}
+			known++
+			o := options[at]
+			free := (o.set | o.clear) &^ decided[o.effect]
+			decided[o.effect] |= o.set | o.clear
+			switch o.effect {
+			case attr:
+				want.Attr.Set, want.Attr.Clear = want.Attr.Set|o.set&free, want.Attr.Clear|o.clear&free
+			case recursive:
+				want.Rec.Set, want.Rec.Clear = want.Rec.Set|o.set&free, want.Rec.Clear|o.clear&free
+			case super:
+				want.SB |= o.set & free
+			case propagate:
+				want.Propagation = append(want.Propagation, Propagation{o.set, i})
+			case bind:
+				if !want.Bind {
+					want.Bind, want.Recursive = true, name == "rbind"
+				}
+			case remount:
+				want.Remount = true
+			case copyUp:
+				want.CopyUp = true
+			case idmap:
+				if want.IDMap == IDMapNone {
+					want.IDMap = map[string]IDMapKind{"idmap": IDMapOne, "ridmap": IDMapRecursive}[name]
+				}
+			}
+		}
+		slices.Reverse(want.Propagation)
+		// A value of the access time that is cleared before it is set is set:
+		// the field is one.
+		if got.Attr.Set != want.Attr.Set || got.Rec.Set != want.Rec.Set || got.SB != want.SB ||
+			got.Attr.Set&got.Attr.Clear&^atime != 0 || got.Rec.Set&got.Rec.Clear&^atime != 0 ||
+			got.Attr.Clear&^atime != want.Attr.Clear&^atime || got.Rec.Clear&^atime != want.Rec.Clear&^atime ||
+			!slices.Equal(got.Propagation, want.Propagation) || got.Bind != want.Bind || got.Recursive != want.Recursive ||
+			got.Remount != want.Remount || got.CopyUp != want.CopyUp || got.IDMap != want.IDMap || len(got.Params) != params {
+			t.Errorf("%q:\n got: %+v\nwant: %+v", text, got, want)
+		}
+		for _, a := range []Attr{got.Attr, got.Rec} {
+			if bits := a.Set & atime; bits != 0 && (bits == atime || a.Clear&atime == 0 && bits != 0) {
+				t.Errorf("%q: no value of the access time: %+v", text, a)
+			}
+		}
+		again := ParseOptions(got.Strings())
+		if got.Attr != again.Attr || got.Rec != again.Rec || got.SB != again.SB || got.IDMap != again.IDMap || len(got.Params) != len(again.Params) {
+			t.Errorf("%q is printed as %q", text, got.Strings())
+		}
+		if known == 0 && len(got.Strings()) != params {
+			t.Errorf("%q means %q", text, got.Strings())
+		}
+	})
+}
