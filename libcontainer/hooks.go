@@ -239,6 +239,7 @@ func (c *Container) hookProgram(call supervise.HookCall) (*nsenter.Program, erro
 	}
 	b.Append(unix.SYS_SETSID)
 	b.For(nsenter.Origin{Field: call.At, Op: "hook", Path: call.Hook.Path, Phase: fault.PhaseHooks})
+	b.CloseRest(0)
 	b.ExecvePath(call.Hook.Path, hookArgs(call.Hook), call.Hook.Env)
 	return b.Program()
 }

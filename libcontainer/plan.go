@@ -161,6 +161,7 @@ func (p *Plan) CompileSeccomp(cache string) error {
 func (p *Plan) Compile() (*nsenter.Program, error) {
 	in := p.received()
 	b := nsenter.NewBuilder(in.count)
+	b.Keep(in.fifo)
 	if p.Process != nil {
 		p.Process.CompileEarly(b)
 	}
@@ -200,7 +201,8 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 		if !listens { // else the filter is there, which need not allow it
 			b.DropCode()
 		}
-		b.ReportTo(b.OpenAt(in.fifo, fifoFile, unix.O_WRONLY|unix.O_NOFOLLOW))
+		b.ReportTo(b.OpenAt(b.Kept(), fifoFile, unix.O_WRONLY|unix.O_NOFOLLOW))
+		b.Close(b.Kept())
 	}
 	if p.Process != nil {
 		p.Process.CompileExec(b, exec)

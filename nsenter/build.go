@@ -19,6 +19,7 @@ type Builder struct {
 	strings map[string]uint32 // where a string stands in data
 	structs map[any]Arg       // what Struct has put into data
 	args    []Arg             // of the steps, one slab after the other
+	kept    Reg               // what CloseRest leaves open
 }
 
 // Enough for the default configuration without growing.

@@ -153,11 +153,25 @@ var seccompFlags = []flagName{
 	{unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"},
 }
 
-// CloexecFrom marks every descriptor from first on close-on-exec
-// (close_range(2) with CLOSE_RANGE_CLOEXEC, Linux 5.11).
-func (b *Builder) CloexecFrom(first int) *Step {
-	return b.Append(unix.SYS_CLOSE_RANGE, Num(first), Const(0xffffffff, "~0U"),
-		Const(unix.CLOSE_RANGE_CLOEXEC, "CLOSE_RANGE_CLOEXEC"))
+// Keep names a directory of the host that is needed behind CloseRest; see Kept.
+func (b *Builder) Keep(r Reg) { b.kept = r }
+
+// Kept is the descriptor that Keep has named, where it is by now.
+func (b *Builder) Kept() Reg { return b.kept }
+
+// CloseRest closes every descriptor but stdio, the preserved ones after it, the
+// socket and what Keep has named. What execve(2) follows belongs to the image,
+// and /proc/self/fd/N/.. of a directory would lead it to the host's files, even
+// where that is close-on-exec (CVE-2024-21626).
+func (b *Builder) CloseRest(preserved int) {
+	first := 3 + preserved + 1 // the socket comes after them (Start)
+	if b.kept != 0 {
+		r := b.Reserve()
+		b.Dup3(b.kept, first).Result = r
+		b.kept = r
+		first++
+	}
+	b.Append(unix.SYS_CLOSE_RANGE, Num(first), Const(0xffffffff, "~0U"), Num(0))
 }
 
 // ControllingTTY makes terminal r the session's controlling one (TIOCSCTTY).

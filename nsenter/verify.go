@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +57,8 @@ const (
 	procTrusted                     // a procfs that is no image's
 	procFile                        // a file of it
 	foundPath                       // address that Find returned
+	placed                          // at a number of its own (dup3), which CloseRest leaves open
+	noDirectory                     // opened for writing, or no file at all
 	hostPath                        // opened by a path of the host
 	imagePath                       // opened by a path of the image, not checked
 	descriptor                      // any other descriptor
@@ -212,6 +216,10 @@ func (st *state) success(p *Program, s *Step) {
 		}
 	case Inside:
 		st.is &^= cwdUnsure
+	case unix.SYS_CLOSE_RANGE:
+		if s.numAt(1) >= math.MaxUint32 && s.numAt(2) == 0 {
+			st.closeRest()
+		}
 	case unix.SYS_FCHDIR:
 		st.is |= cwdUnsure
 		st.cwd = other
@@ -268,6 +276,23 @@ func (st *state) success(p *Program, s *Step) {
 	}
 }
 
+// closeRest closes what no step has put at a number of its own.
+func (st *state) closeRest() {
+	for r, from := range st.reg {
+		if from&(placed|foundPath|other) == 0 {
+			st.reg[r] = closed
+		}
+	}
+}
+
+// leadsOut tells whether a directory may be open that a path could be led
+// through by way of /proc/self/fd.
+func (st *state) leadsOut() bool {
+	return slices.ContainsFunc(st.reg, func(from origins) bool {
+		return from&^(unwritten|closed|foundPath|noDirectory|other) != 0
+	})
+}
+
 // made says what the result of a step is.
 func made(st *state, s *Step) origins {
 	path, _ := s.textAt(1)
@@ -286,6 +311,10 @@ func made(st *state, s *Step) origins {
 		return procFile
 	case s.Call == unix.SYS_OPENAT && path == "/proc" && st.is&pivoted == 0:
 		return procUnsure
+	case s.Call == unix.SYS_OPENAT && s.regAt(0) != 0 && s.numAt(2)&(unix.O_ACCMODE|unix.O_PATH|unix.O_DIRECTORY) == unix.O_WRONLY, s.Call == unix.SYS_SECCOMP:
+		return noDirectory
+	case s.Call == unix.SYS_DUP3 && s.regAt(0) != 0 && s.numAt(1) > 2:
+		return st.reg[s.regAt(0)] | placed
 	case s.Call == unix.SYS_OPENAT2 && s.regAt(0) != 0:
 		return imagePath
 	case s.regAt(0) == 0 && (s.Call == unix.SYS_OPENAT || s.Call == unix.SYS_OPENAT2 ||
@@ -404,6 +433,9 @@ func (v *verifier) privileges(i int, s *Step, st *state) {
 	case unix.SYS_EXECVE, unix.SYS_EXECVEAT:
 		if st.is&capsetOwed != 0 {
 			v.fail(i, "capset comes after setresuid")
+		}
+		if st.leadsOut() {
+			v.fail(i, "no descriptor is open that a path could be led through when it is executed")
 		}
 	}
 }
@@ -583,7 +615,7 @@ func (v *verifier) listening(i int, s *Step, capsets int) {
 
 func mayFollowListener(c Call) bool {
 	switch c {
-	case Sync, Report, unix.SYS_OPENAT, unix.SYS_PRLIMIT64:
+	case Sync, Report, unix.SYS_OPENAT, unix.SYS_CLOSE, unix.SYS_PRLIMIT64:
 		return true
 	}
 	return false

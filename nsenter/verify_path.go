@@ -126,7 +126,7 @@ func (at pathArg) holds(s *Step, st *state) bool {
 		return at.emptyBit != 0 && s.numAt(at.emptyArg)&at.emptyBit != 0
 	case at.bare && single(path):
 		return true
-	case s.Call == unix.SYS_OPENAT && st.reg[dir] == handed:
+	case s.Call == unix.SYS_OPENAT && st.reg[dir]&^placed == handed:
 		return single(path) // a directory of the host
 	}
 	// One that is not checked yet is complained about by registers.

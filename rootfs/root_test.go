@@ -130,6 +130,7 @@ func (c container) program(t *testing.T, plan *Plan) *nsenter.Program {
 	plan.CompilePivot(b, regs)
 	keepCapabilities(t, b)
 	b.Inside()
+	b.CloseRest(0)
 	b.Execve(b.FindExec([]string{"/bin/busybox"}), []string{"sh", "-c", c.script}, []string{"PATH=/bin"})
 	p, err := b.Program()
 	if err != nil {

@@ -99,6 +99,8 @@ func (p *Plan) CompileFinish(b *nsenter.Builder, root, console nsenter.Reg) nsen
 	if console != 0 {
 		b.Close(console)
 	}
+	origin(b, "", "close_range", "")
+	b.CloseRest(p.preserve)
 	origin(b, "/process/args/0", opFind, p.program())
 	return b.FindExec(p.candidates())
 }
@@ -302,14 +304,7 @@ func (p *Plan) installFilter(b *nsenter.Builder) {
 	p.giveBackAdmin(b)
 }
 
-func (p *Plan) closeOnExec(b *nsenter.Builder) {
-	if p.cloexec {
-		origin(b, "", "close_range", "")
-		b.CloexecFrom(3 + p.preserve)
-	}
-}
-
-// CompileExec adds the end: descriptors, the seccomp filter as the last thing
+// CompileExec adds the end: the seccomp filter as the last thing
 // that can be last, and execve of what CompileFinish found. A profile has to
 // allow execve, and capset where the filter came before the capabilities.
 //
@@ -321,7 +316,6 @@ func (p *Plan) CompileExec(b *nsenter.Builder, exec nsenter.Reg) {
 	}
 	p.limits(b, atLast)
 	if p.listener == nil {
-		p.closeOnExec(b)
 		p.installFilter(b)
 	}
 	origin(b, "/process/args/0", opExec, p.program())

@@ -58,7 +58,6 @@ func (p *Plan) CompileListener(b *nsenter.Builder) {
 	if p.Filter == nil {
 		panic("process: linux.seccomp was not compiled")
 	}
-	p.closeOnExec(b)
 	origin(b, "/linux/seccomp", "seccomp", "")
 	fd := b.SeccompListener(p.Filter.BPF, p.Filter.Flags)
 	origin(b, "/linux/seccomp/listenerPath", "seccomp", p.listener.Path)

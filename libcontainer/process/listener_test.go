@@ -19,7 +19,7 @@ func TestListenerSteps(t *testing.T) {
 	)
 	f := machine()
 	p := planOf(t, config(t, `{"process": {"noNewPrivileges": true}, "linux": {"seccomp": {`+rules+`}}}`), f, Options{})
-	follow(t, steps(t, p), []string{"close_range(3, ~0U, CLOSE_RANGE_CLOEXEC)", load, send, execve})
+	follow(t, steps(t, p), []string{"close_range(4, ~0U, 0)", load, send, execve})
 	follow(t, p.Lines(), []string{"seccomp default SCMP_ACT_ALLOW, 1 rules, 2 instructions", "seccomp agent /run/agent"})
 	if l := p.Listener(); l == nil || *l != (Listener{Path: "/run/agent"}) {
 		t.Errorf("listener %+v", l)

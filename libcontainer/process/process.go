@@ -78,7 +78,6 @@ type Plan struct {
 
 	args, env []string
 	preserve  int
-	cloexec   bool // CLOSE_RANGE_CLOEXEC exists
 }
 
 // planner collects what NewPlan finds.
@@ -136,7 +135,6 @@ func (m *planner) process(p *Plan, c *specs.Process) {
 	p.args = c.Args
 	p.env = environment(c.Env, m.opt.ExtraEnv)
 	p.preserve = m.opt.Preserve
-	p.cloexec = m.facts.Kernel.AtLeast(5, 11)
 }
 
 // seccomp drops a profile that says nothing, as runc does.
