@@ -230,6 +230,27 @@ func TestWrongNumberOfDescriptors(t *testing.T) {
 	}
 }
 
+// TestTooFewDescriptors: a walker that may not have as many says so.
+func TestTooFewDescriptors(t *testing.T) {
+	c := start(t, Config{})
+	limit := unix.Rlimit{Cur: 20, Max: 20}
+	if err := unix.Prlimit(c.PID, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
+		t.Fatal(err)
+	}
+	files := make([]*os.File, 100)
+	for i := range files {
+		files[i] = os.Stdin
+	}
+	if err := c.Send(built(t, len(files), func(b *Builder) { b.Exit(0) }), files); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Next()
+	const want = "walk: the program was refused: too many open files; the limit on open descriptors (ulimit -n) is too low for what the container is given"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestRefused sends what is no program.
 func TestRefused(t *testing.T) {
 	good := built(t, 0, func(b *Builder) {

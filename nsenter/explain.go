@@ -12,6 +12,17 @@ func hint(s *Step, errno unix.Errno) string {
 	return ""
 }
 
+// refusedHint is hint for a walker that has refused its program.
+func refusedHint(errno unix.Errno) string {
+	switch errno {
+	case unix.EMFILE:
+		return "the limit on open descriptors (ulimit -n) is too low for what the container is given"
+	case unix.ENOSYS, unix.EPERM:
+		return "close_range is refused: Linux 5.9 has it, and a seccomp filter around berth has to allow it"
+	}
+	return ""
+}
+
 var hints = []struct {
 	call  Call
 	errno unix.Errno

@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -222,6 +224,49 @@ func TestMakeRace(t *testing.T) {
 	if l := listing(t, filepath.Join(top, "canary")); l != "" {
 		t.Errorf("made outside the root:\n%s", l)
 	}
+}
+
+// TestOpenInRace: a rename anywhere on the machine makes openat2(2) give up on a
+// path with "..", which says nothing about the path.
+func TestOpenInRace(t *testing.T) {
+	root, elsewhere := t.TempDir(), t.TempDir()
+	tree(t, root, []string{"d a", "d a/b"})
+	stop := make(chan bool)
+	var storm sync.WaitGroup
+	for i := range 2 {
+		storm.Add(1)
+		go func() {
+			defer storm.Done()
+			from, to := filepath.Join(elsewhere, "from"+strconv.Itoa(i)), filepath.Join(elsewhere, "to"+strconv.Itoa(i))
+			if err := os.WriteFile(from, nil, 0o600); err != nil {
+				t.Error(err)
+			}
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					unix.Rename(from, to)
+					unix.Rename(to, from)
+				}
+			}
+		}()
+	}
+	dir := open(t, root, unix.O_PATH)
+	for range 20 {
+		got := walk(t, []*os.File{dir}, func(b *Builder) {
+			for range 1000 {
+				b.Close(b.OpenIn(1, strings.Repeat("a/b/../../", 20)+"a", unix.O_PATH))
+			}
+			b.Exit(0)
+		})
+		if got.err != nil {
+			t.Error(got.err)
+			break
+		}
+	}
+	close(stop)
+	storm.Wait()
 }
 
 // TestMakeTogether: two containers make the same path in a shared volume.

@@ -112,7 +112,10 @@ static size_t hear(struct message *m, int *fds, size_t max)
 	while ((n = recvmsg(channel, &h, MSG_CMSG_CLOEXEC)) < 0)
 		if (errno != EINTR)
 			quit();
-	if (n != sizeof(*m) || (h.msg_flags & (MSG_CTRUNC | MSG_TRUNC)))
+	/* The limit on descriptors is inherited, and so the runtime's mistake. */
+	if (h.msg_flags & MSG_CTRUNC)
+		fail(REFUSED, EMFILE, NULL, 0);
+	if (n != sizeof(*m) || (h.msg_flags & MSG_TRUNC))
 		quit();
 
 	size_t got = 0;
@@ -120,7 +123,7 @@ static size_t hear(struct message *m, int *fds, size_t max)
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
 		size_t here = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		if (here > max - got)
+		if (here == 0 || here > max - got)
 			quit();
 		memcpy(fds + got, CMSG_DATA(c), here * sizeof(int));
 		got += here;
@@ -399,18 +402,34 @@ static int accepted(const struct step *s, long err)
 	return 0;
 }
 
-/* fail_step adds what the kernel itself says about a mount context. */
+/* complaint reads what the kernel itself says about a mount context: its last
+ * error. A message that does not fit is dropped by the kernel, so there is room
+ * for more than is passed on. The context keeps eight of them (fs/fs_context.c). */
+static size_t complaint(int context, char *text, size_t size)
+{
+	size_t length = 0;
+
+	for (int i = 0; i < 8; i++) {
+		char one[2 * PATH_MAX];
+		ssize_t n = read(context, one, sizeof(one));
+		if (n < 0)
+			break;
+		if (n == 0 || (length > 0 && one[0] != 'e'))
+			continue;
+		length = (size_t)n < size ? (size_t)n : size;
+		memcpy(text, one, length);
+	}
+	return length;
+}
+
 static _Noreturn void fail_step(uint32_t at, const struct step *s, const uint64_t *a, int err)
 {
 	char text[TEXT_MAX];
-	ssize_t n = 0;
+	size_t length = 0;
 
-	if (s->call == SYS_fsconfig || s->call == SYS_fsmount) {
-		n = read((int)a[0], text, sizeof(text));
-		if (n < 0)
-			n = 0;
-	}
-	fail(at, err, text, (size_t)n);
+	if (s->call == SYS_fsconfig || s->call == SYS_fsmount)
+		length = complaint((int)a[0], text, sizeof(text));
+	fail(at, err, text, length);
 }
 
 static void resolve(const struct step *s, uint64_t *a)
@@ -580,14 +599,15 @@ __attribute__((constructor)) static void enter(void)
 
 	if (given == NULL)
 		return;
-	channel = report = atoi(given);
+	channel = report = (int)strtol(given, NULL, 10);
 	/* Nobody else may look into this process while it holds host
 	 * descriptors, and it keeps only stdio, preserved ones and its socket:
 	 * before the first foreign byte is read (CVE-2016-9962, CVE-2024-21626). */
 	if (prctl(PR_SET_DUMPABLE, 0) < 0 || channel < 3 ||
-	    fcntl(channel, F_SETFD, FD_CLOEXEC) < 0 ||
-	    syscall(SYS_close_range, channel + 1, ~0U, 0) < 0)
+	    fcntl(channel, F_SETFD, FD_CLOEXEC) < 0)
 		quit();
+	if (syscall(SYS_close_range, channel + 1, ~0U, 0) < 0)
+		fail(REFUSED, errno, NULL, 0); /* a filter around the runtime */
 	receive();
 	walk();
 }

@@ -148,12 +148,15 @@ func (c *Child) Next() (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
+	if m.fd != nil && m.kind != messageFD {
+		m.fd.Close()
+	}
 	switch m.kind {
 	case 0:
 		return Event{End: true}, nil
 	case messageSync:
 		if len(c.expect) == 0 || c.expect[0] != SyncID(m.id) {
-			return Event{}, fmt.Errorf("nsenter: sync %s out of order", SyncID(m.id))
+			return Event{}, disorder("sync %s out of order", SyncID(m.id))
 		}
 		c.expect = c.expect[1:]
 		return Event{Sync: SyncID(m.id)}, nil
@@ -167,7 +170,12 @@ func (c *Child) Next() (Event, error) {
 	case messageFailed:
 		return Event{}, c.program.Failure(m.id, syscall.Errno(m.value), string(m.text))
 	}
-	return Event{}, fmt.Errorf("nsenter: message of kind %d", m.kind)
+	return Event{}, disorder("message of kind %d", m.kind)
+}
+
+// disorder is a message that the conversation does not have at this point.
+func disorder(format string, args ...any) error {
+	return &fault.Error{Op: "receive", Path: "from the container's first process", Msg: fmt.Sprintf(format, args...), Phase: fault.PhaseNamespaces}
 }
 
 // next is the message that Next tells. The preamble and the init it forked
@@ -225,7 +233,7 @@ func (c *Child) Wait() (unix.WaitStatus, error) {
 // about it, or "".
 func (p *Program) Failure(step uint32, errno syscall.Errno, text string) *fault.Error {
 	if step == refused {
-		return &fault.Error{Op: "walk", Msg: "the program was refused", Errno: errno}
+		return &fault.Error{Op: "walk", Msg: "the program was refused", Errno: errno, Phase: fault.PhaseNamespaces, Hint: refusedHint(errno)}
 	}
 	if int(step) >= len(p.Steps) {
 		return &fault.Error{Op: "walk", Msg: "the program has no end", Errno: errno}
@@ -287,7 +295,7 @@ func (c *Child) receive() (m message, err error) {
 		return m, nil
 	}
 	if n != messageSize {
-		return m, fmt.Errorf("nsenter: message of %d bytes", n)
+		return m, disorder("message of %d bytes", n)
 	}
 	m = decodeMessage(raw)
 	m.fd, m.pid = received(oob[:oobn])

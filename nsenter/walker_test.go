@@ -120,6 +120,18 @@ func TestWalkTellsWhatTheKernelSaysAboutAMount(t *testing.T) {
 	}
 }
 
+// TestWalkTellsLongMessages: the kernel drops a message that does not fit.
+func TestWalkTellsLongMessages(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("[root] needs root to mount")
+	}
+	key := strings.Repeat("k", 250)
+	got := walk(t, nil, func(b *Builder) { b.FsconfigFlag(b.Fsopen("tmpfs"), key); b.Exit(0) })
+	if got.err == nil || !strings.Contains(got.err.Error(), "tmpfs: Unknown parameter 'kkkk") || len(got.err.Error()) < 240 {
+		t.Errorf("got %v", got.err)
+	}
+}
+
 func TestWalkWithoutEnd(t *testing.T) {
 	got := walk(t, nil, func(b *Builder) { b.say("a") })
 	wantErrno(t, got.err, unix.ENOEXEC)

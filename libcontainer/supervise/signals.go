@@ -31,17 +31,22 @@ const wakeUp = 0
 // NewSignals begins to collect. From now on a signal no longer ends the
 // runtime; call Stop where the runtime gives up before Foreground. Only one
 // can collect at a time.
-func NewSignals() (*Signals, error) {
+func NewSignals() (*Signals, error) { return newSignals(collected()) }
+
+func newSignals(set uint64) (*Signals, error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 		return nil, fail(err, "pipe", "for signals")
 	}
 	// A handler must never wait for room in the pipe.
 	if err := unix.SetNonblock(fds[1], true); err != nil {
+		unix.Close(fds[0])
+		unix.Close(fds[1])
 		return nil, fail(err, "fcntl", "the pipe for signals")
 	}
-	s := &Signals{set: collected(), from: fds[0], fill: fds[1]}
+	s := &Signals{set: set, from: fds[0], fill: fds[1]}
 	if errno := C.signals_collect(C.int(fds[1]), C.uint64_t(s.set)); errno != 0 {
+		s.set = 0 // nothing to give back
 		s.Stop()
 		return nil, fail(unix.Errno(errno), "sigaction", "")
 	}
