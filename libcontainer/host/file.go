@@ -2,6 +2,7 @@ package host
 
 import (
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,4 +60,22 @@ func ReadAll(fd, limit int) ([]byte, error) {
 		}
 	}
 	return buf[:limit], nil
+}
+
+// OpenRegularIn is OpenIn for reading a file of an image. What is no regular
+// file is not opened at all: to open a device can already be too much.
+func OpenRegularIn(root int, path string) (int, error) {
+	at, err := OpenIn(root, path, unix.O_PATH)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(at)
+	var st unix.Stat_t
+	if err := unix.Fstat(at, &st); err != nil {
+		return -1, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return -1, unix.EINVAL
+	}
+	return unix.Open("/proc/self/fd/"+strconv.Itoa(at), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 }

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"os"
 	"strconv"
 	"strings"
 
@@ -23,23 +22,18 @@ func Home(rootfs string, uid uint32) string {
 	return homeOf(passwd, uid)
 }
 
-// readAccounts reads a file of the image. It does not block on a FIFO in the
-// file's place, and reads nothing but a regular file.
+// readAccounts reads a file of the image, which must be a regular one.
 func readAccounts(rootfs, name string) (string, error) {
 	root, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", err
 	}
 	defer unix.Close(root)
-	fd, err := host.OpenIn(root, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	fd, err := host.OpenRegularIn(root, name)
 	if err != nil {
 		return "", err
 	}
 	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return "", os.ErrInvalid
-	}
 	content, err := host.ReadAll(fd, accountsLimit)
 	return string(content), err
 }
