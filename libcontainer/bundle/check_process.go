@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -115,6 +116,18 @@ func (c *checker) args(args []string) {
 		c.bad("args", "name the program to run", "must have at least one entry")
 	}
 	c.texts("args", args)
+	c.lengths("args", args)
+}
+
+// lengths complains about strings that execve(2) takes none of, whatever the
+// limit on all together: MAX_ARG_STRLEN of linux/binfmts.h, with the NUL.
+func (c *checker) lengths(key string, list []string) {
+	most := 32*syscall.Getpagesize() - 1
+	for i, s := range list {
+		if len(s) > most {
+			c.badAt(key, i, "execve(2) takes no longer one: pass it in a file", "must have at most %d bytes, not %d", most, len(s))
+		}
+	}
 }
 
 // env has the semantics of environ: NAME=VALUE.
@@ -128,6 +141,7 @@ func (c *checker) env(env []string) {
 		}
 	}
 	c.texts("env", env)
+	c.lengths("env", env)
 }
 
 // rlimits: unknown types and duplicates MUST be errors; soft above hard is

@@ -30,3 +30,11 @@ func hint(op string, errno syscall.Errno) string {
 	}
 	return ""
 }
+
+// processHint is hint for the file of exec --process.
+func processHint(op string, errno syscall.Errno) string {
+	if op == "open" && errno == syscall.ENOENT || op == "read" && errno == 0 {
+		return "--process names a JSON document of at most 64 MiB with what config.json has as its \"process\""
+	}
+	return ""
+}

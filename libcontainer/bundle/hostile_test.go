@@ -2,10 +2,13 @@ package bundle
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -129,6 +132,81 @@ func TestHostileStrings(t *testing.T) {
 	}
 }
 
+// TestHostileProcess: what is hostile in a config.json's process is in the file
+// of exec --process as well, which the same decoder reads.
+func TestHostileProcess(t *testing.T) {
+	doc, list := everything(t)
+	path := filepath.Join(t.TempDir(), "process.json")
+	load := func(raw string) error {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(raw), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := LoadProcess(path)
+		return err
+	}
+	process := func(raw string) string {
+		var d struct{ Process json.RawMessage }
+		if err := json.Unmarshal([]byte(raw), &d); err != nil {
+			t.Fatal(err)
+		}
+		return string(d.Process)
+	}
+	if err := load(process(doc)); err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, l := range list {
+		if !strings.HasPrefix(string(l.at), "/process/") {
+			continue
+		}
+		texts := []string{`"a\u0000b"`, `{}`}
+		if _, number := l.value.(float64); number {
+			texts = []string{"18446744073709551616", "-1e400", `"1"`}
+		}
+		for _, text := range texts {
+			err := load(process(l.with(t, doc, text)))
+			if err == nil || !strings.Contains(err.Error(), "(config.json "+string(l.at)+")") || !strings.Contains(err.Error(), path) {
+				t.Errorf("%s: %s: got %v", l.at, text, err)
+			}
+			tried++
+		}
+	}
+	if tried < 50 {
+		t.Errorf("only %d values", tried)
+	}
+	good := process(doc)
+	for raw, want := range map[string]string{
+		"":                          "the document ends where a value should follow",
+		"[]":                        "must be an object, not an array",
+		"\ufeff" + good:             "line 1, column 1: found",
+		good + good:                 "the document ends here, but more follows",
+		good[:len(good)/2]:          "the document ends",
+		strings.Repeat("[", 100000): "must be an object",
+		`{"args": ` + strings.Repeat("[", 100000):                "must be a string",
+		`{"x": ` + strings.Repeat("[", 100000):                   "nested too deeply",
+		"{\"cwd\": \"\xff\"}":                                    "not UTF-8",
+		`{"args": [` + strings.Repeat(`"",`, maxValues) + `""]}`: "holds more than 1048576 values",
+	} {
+		if err := load(raw); err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 5000 {
+			t.Errorf("%.40q: got %v", raw, err)
+		}
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	const hint = "; --process names a JSON document"
+	if _, err := LoadProcess(path); err == nil || !strings.Contains(err.Error(), "no such file or directory"+hint) {
+		t.Errorf("got %v", err)
+	}
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadProcess(path); err == nil || !strings.Contains(err.Error(), "not a regular file"+hint) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestHostileNumbers puts what does not fit into every number that the
 // specification has.
 func TestHostileNumbers(t *testing.T) {
@@ -233,6 +311,24 @@ func TestRepeatedKeys(t *testing.T) {
 		notes := got.UnknownFields()
 		if len(notes) != 1 || notes[0].Field != l.at || notes[0].Msg != "is given twice" {
 			t.Errorf("%s: notes %v", l.at, notes)
+		}
+	}
+}
+
+// TestLongArguments: what execve(2) takes none of is not tried.
+func TestLongArguments(t *testing.T) {
+	most := 32*syscall.Getpagesize() - 1
+	for _, field := range []string{"args", "env"} {
+		for n, want := range map[int]string{most: "", most + 1: "/process/" + field + "/1"} {
+			value := "A=" + strings.Repeat("x", n-2)
+			raw := patched(t, `{"process": {"`+field+`": ["A=1", "`+value+`"]}}`)
+			got := ""
+			for _, line := range complaints(raw) {
+				got, _, _ = strings.Cut(line, ":")
+			}
+			if got != want {
+				t.Errorf("%s of %d bytes: %q", field, n, got)
+			}
 		}
 	}
 }

@@ -19,7 +19,8 @@ func LoadProcess(path string) (*specs.Process, error) {
 	}
 	raw, e := readRegular(abs)
 	if e != nil {
-		return nil, explain(e)
+		e.Hint = processHint(e.Op, e.Errno)
+		return nil, e
 	}
 	var p specs.Process
 	d := newDecoder(unsafe.String(unsafe.SliceData(raw), len(raw)))

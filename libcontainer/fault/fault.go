@@ -56,7 +56,7 @@ type Error struct {
 // place of config.json where it is set.
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString(e.Op)
+	b.WriteString(printable(e.Op))
 	if e.Path != "" {
 		if b.Len() > 0 {
 			b.WriteByte(' ')
@@ -214,17 +214,22 @@ func (e *Error) For(p Pointer) *Error {
 // printable keeps an image's or user's string from breaking the line it is
 // printed on, from being a terminal's command, and from filling the screen.
 func printable(s string) string {
-	const most = 4096 // a path's (PATH_MAX)
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
 	clean := func(r rune) rune {
 		if control(r) {
 			return '?'
 		}
 		return r
 	}
-	return strings.Map(clean, s)
+	return strings.Map(clean, Brief(s))
+}
+
+// Brief is as much of s as anybody reads: as a path has at most (PATH_MAX).
+func Brief(s string) string {
+	const most = 4096
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // control tells the characters that are a terminal's commands or end a line,
