@@ -76,10 +76,66 @@ func FuzzVerify(f *testing.F) {
 		}
 		_ = Verify(p)
 		_ = p.String()
-		if raw, err := p.Encode(); err != nil || len(raw) < headerSize {
-			t.Error(err)
+		encoded, err := p.Encode()
+		if err != nil {
+			t.Fatal(err)
 		}
+		decodes(t, p, encoded)
 	})
+}
+
+// decodes reads an encoded program as the walker does, by its offsets, and
+// holds every field to the step that it came from, and every offset to the
+// walker's own bounds.
+func decodes(t *testing.T, p *Program, raw []byte) {
+	t.Helper()
+	u16, u32, u64 := binary.NativeEndian.Uint16, binary.NativeEndian.Uint32, binary.NativeEndian.Uint64
+	steps, relocs, size := int(u32(raw[4:])), int(u32(raw[8:])), int(u32(raw[12:]))
+	dataAt := headerSize + stepSize*steps + 8*relocs
+	if steps != len(p.Steps) || relocs != len(p.relocs) || int(u32(raw[16:])) != p.Received || dataAt+size != len(raw) {
+		t.Fatalf("%d steps, %d relocations, %d bytes in %d", steps, relocs, size, len(raw))
+	}
+	if data := raw[dataAt:]; string(data) != string(p.data) || data[size-1] != 0 {
+		t.Error("other data")
+	}
+	for i := range p.Steps {
+		s, at := &p.Steps[i], raw[headerSize+stepSize*i:]
+		if Call(u32(at)) != s.Call || Reg(u16(at[4:])) != s.Result || int(u16(at[6:])) != s.skipSuccess || int(u16(at[8:])) != s.skipAccept {
+			t.Errorf("step %d: another call, result or jump", i)
+		}
+		for n := range 4 {
+			var want unix.Errno
+			if n < len(s.Accept) {
+				want = s.Accept[n]
+			}
+			if unix.Errno(u16(at[10+2*n:])) != want {
+				t.Errorf("step %d accepts another errno than %v", i, want)
+			}
+		}
+		for n := range 6 {
+			var want Arg
+			if n < len(s.Args) {
+				want = s.Args[n]
+			}
+			value := want.num
+			if want.kind == inRegister {
+				value = uint64(want.reg)
+			}
+			got := u64(at[24+8*n:])
+			if argKind(at[18+n]) != want.kind || got != value {
+				t.Errorf("step %d: argument %d is %d, not %d", i, n, got, value)
+			}
+			if want.kind == inData && got >= uint64(size) || want.kind == inRegister && got >= registers {
+				t.Errorf("step %d: argument %d is out of bounds", i, n)
+			}
+		}
+	}
+	for i, r := range p.relocs {
+		at := raw[headerSize+stepSize*steps+8*i:]
+		if u32(at) != r.at || u32(at[4:]) != r.to || r.at%8 != 0 || int(r.at)+8 >= size || int(r.to) >= size {
+			t.Errorf("relocation %d: %+v", i, r)
+		}
+	}
 }
 
 func fuzzCalls() []Call {
@@ -93,6 +149,9 @@ func fuzzCalls() []Call {
 func fuzzArgs(b *Builder, seed byte) []Arg {
 	texts := []string{"", "/", ".", "..", "a", "a/b", "/proc", "self/fd/3", "self/../x", "a\x00b"}
 	kinds := []Arg{Num(int(seed)), FD(Reg(seed % 8)), b.Str(texts[int(seed)%len(texts)]), Null(), b.Bytes([]byte{seed}, "x"), CWD()}
+	if seed%16 == 3 {
+		kinds = append(kinds, b.Strings(texts[:seed%7]), b.Words("w", b.Str("x"), Num(1), b.Str("a/b")))
+	}
 	out := make([]Arg, 6)
 	for i := range out {
 		out[i] = kinds[(int(seed)+i)%len(kinds)]

@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -411,6 +412,10 @@ static size_t complaint(int context, char *text, size_t size)
 
 	for (int i = 0; i < 8; i++) {
 		char one[2 * PATH_MAX];
+		struct pollfd ready = { .fd = context, .events = POLLIN };
+		/* A context always is; a step with another file must not wait. */
+		if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLIN))
+			break;
 		ssize_t n = read(context, one, sizeof(one));
 		if (n < 0)
 			break;

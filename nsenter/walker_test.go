@@ -132,6 +132,19 @@ func TestWalkTellsLongMessages(t *testing.T) {
 	}
 }
 
+// TestWalkFailsAtOnce: a call for mount contexts that is given something else
+// fails, and nobody waits for that to say something.
+func TestWalkFailsAtOnce(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	got := walk(t, []*os.File{r}, func(b *Builder) { b.FsconfigCreate(1); b.Exit(0) })
+	wantErrno(t, got.err, unix.EINVAL)
+}
+
 func TestWalkWithoutEnd(t *testing.T) {
 	got := walk(t, nil, func(b *Builder) { b.say("a") })
 	wantErrno(t, got.err, unix.ENOEXEC)
