@@ -397,14 +397,15 @@ func TestTTYRestoredOnPanic(t *testing.T) {
 }
 
 // onTerminal starts a runtime whose standard descriptors are a terminal of
-// 24 by 80, and returns that terminal's ptmx.
-func onTerminal(t *testing.T, script string) (*exec.Cmd, *os.File, *os.File) {
+// 24 by 80, and returns both its ends and its mode.
+func onTerminal(t *testing.T, script string) (cmd *exec.Cmd, ptmx, slave *os.File, before unix.Termios) {
 	t.Helper()
-	ptmx, slave := pty(t)
+	ptmx, slave = pty(t)
+	before = modeOf(t, slave)
 	if err := SetSize(ptmx, 24, 80); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/proc/self/exe", script)
+	cmd = exec.Command("/proc/self/exe", script)
 	cmd.Env = append(os.Environ(), "SUPERVISE_HELPER=foreground", "HELPER_TTY=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Setctty: true}
@@ -412,7 +413,7 @@ func onTerminal(t *testing.T, script string) (*exec.Cmd, *os.File, *os.File) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	return cmd, ptmx, slave
+	return cmd, ptmx, slave, before
 }
 
 // until reads from a terminal until it has printed text.
@@ -439,8 +440,7 @@ func TestForegroundTerminal(t *testing.T) {
 	script := `trap 'echo interrupted' INT; trap 'echo size $(stty size)' WINCH
 stty size; read line; echo "line $line"
 while ! [ "$done" ]; do read done; done; echo bye; exit 5`
-	cmd, ptmx, slave := onTerminal(t, script)
-	cooked := modeOf(t, slave)
+	cmd, ptmx, slave, cooked := onTerminal(t, script)
 	if got := until(t, ptmx, "24 80\r\n"); got != "collecting\r\n24 80\r\n" {
 		t.Errorf("got %q", got)
 	}
