@@ -124,7 +124,7 @@ static long pretend(long number, ...)
 		return syscall(number, a, b, c, d);
 	switch (below(4)) {
 	case 0:
-		errno = 1 + (int)below(133);
+		errno = below(4) ? ENOENT : 1 + (int)below(133);
 		return -1;
 	case 1:
 		return (long)below(16);
@@ -259,6 +259,8 @@ static void damage(char *raw, size_t size)
  * hostile strings, with plain calls between them. */
 static size_t invent(char *raw)
 {
+	static const uint16_t usual[] = { ENOENT, EBADF, ENOTDIR, EEXIST, EXDEV, EISDIR, ELOOP, EACCES };
+	enum { USUAL = sizeof(usual) / sizeof(usual[0]) };
 	static const char text[] = "a/./..//bb/../link/dangling/x\0/\0..\0\0loop/\0.\0deep/deep/deep/deep\0abs/x\0file/x\0rel";
 	struct header *h = (struct header *)raw;
 	struct step *s = (struct step *)(raw + sizeof(*h));
@@ -274,8 +276,9 @@ static size_t invent(char *raw)
 	for (uint32_t i = 0; i < h->steps; i++) {
 		s[i].call = below(6) ? COMPOSITE + below(COMPOSITE_END - COMPOSITE) : below(450);
 		s[i].result = (uint16_t)below(8);
-		for (int j = 0; j < 3; j++)
-			s[i].accept[j] = (uint16_t)(1 + below(40));
+		/* What composites and made-up calls fail with, so that programs go on. */
+		for (int j = 0; j < ACCEPTS; j++)
+			s[i].accept[j] = (uint16_t)(below(8) ? usual[(i + (uint32_t)j) % USUAL] : 1 + below(133));
 		for (int j = 0; j < ARGS; j++) {
 			s[i].kind[j] = (uint8_t)below(3);
 			s[i].arg[j] = below(s[i].kind[j] == ARG_DATA ? h->data - 4 : 8);
