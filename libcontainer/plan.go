@@ -90,6 +90,7 @@ func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error)
 		add()
 	}
 	p.Notes = append(p.Notes, p.Cgroup.Warnings...)
+	p.Notes = p.Notes[:min(len(p.Notes), fault.Most)]
 	return p, complaints.Err()
 }
 

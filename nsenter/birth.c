@@ -20,6 +20,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10U /* without it, vm.memfd_noexec makes it not executable */
+#endif
+
 #define ENVIRONMENT "_BERTH_NSENTER"
 #define CHANNEL 3 /* of an early preamble: it preserves no descriptor but stdio */
 
@@ -56,7 +60,9 @@ static int overlay(const char *path)
 static int in_memory(void)
 {
 	int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), err;
-	int fd = (int)syscall(SYS_memfd_create, "berth", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = (int)syscall(SYS_memfd_create, "berth", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	if (fd < 0 && errno == EINVAL) /* before Linux 6.3, when all were executable */
+		fd = (int)syscall(SYS_memfd_create, "berth", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	struct stat st;
 
 	if (self < 0 || fd < 0 || fstat(self, &st) < 0)

@@ -59,6 +59,7 @@ func TestHostileConfigs(t *testing.T) {
 	}
 	args := strings.Index(good, `"/bin/true"`)
 	head, tail := good[:args], good[args+len(`"/bin/true"`):]
+	caps := strings.Replace(head, `"args": [`, `"capabilities": {"bounding": [`, 1)
 	const million = 1000000
 	for name, c := range map[string]struct {
 		doc  repeated
@@ -71,6 +72,7 @@ func TestHostileConfigs(t *testing.T) {
 		"a million options": {repeated{good + `, "mounts": [{"destination": "/a", "type": "tmpfs", "options": [`, `"",`, `"\u0000"]}]}`, million}, "holds a NUL byte"},
 		"a million args":    {repeated{head, `"x",`, `"\u0000"` + tail + "}", million}, "/process/args/1000000"},
 		"bad environment":   {repeated{strings.Replace(head, `"args"`, `"env": [`, 1)[:strings.Index(head, `"args"`)+8], `"x",`, `"x"], "args": ["x"` + tail + "}", million}, "must be NAME=VALUE"},
+		"unknown names":     {repeated{caps, `"x",`, `"x"]}, "args": ["x"` + tail + "}", million}, ""},
 		"one long argument": {repeated{head + `"`, "x", `\u0000"` + tail + "}", 0}, "holds a NUL byte"},
 		"one long name":     {repeated{good + `, "hostname": "`, "x", `"}`, 0}, "/hostname"},
 		"one long value":    {repeated{good + `, "linux": {"rootfsPropagation": "`, "\\n", `"}}`, 0}, "unknown propagation"},
@@ -98,12 +100,12 @@ func TestHostileConfigs(t *testing.T) {
 			if err := c.doc.write(filepath.Join(dir, "config.json")); err != nil {
 				t.Fatal(err)
 			}
-			for _, command := range [][]string{{"plan", "--steps", "--bundle", dir}, {"create", "--bundle", dir, "hostile"}} {
-				if c.want == "" && command[0] == "create" {
-					continue
-				}
-				hostileRun(t, dir, command, 1, c.want)
+			// Who may not make containers is refused by create for that.
+			command := []string{"create", "--bundle", dir, "hostile"}
+			if c.want == "" || os.Geteuid() != 0 {
+				command = []string{"plan", "--steps", "--bundle", dir}
 			}
+			hostileRun(t, dir, command, 1, c.want)
 			if left, _ := os.ReadDir(filepath.Join(dir, "state")); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
 			}
@@ -175,6 +177,15 @@ func hostileRun(t *testing.T, dir string, command []string, status int, want str
 		t.Errorf("%s takes %d MiB", command[0], peak>>20)
 	}
 	text := out.String()
+	if n := strings.Count(text, "\n"); n > 110 || len(text) > 2<<20 {
+		t.Errorf("%s: %d lines, %d bytes", command[0], n, len(text))
+	}
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "berth: ") && !strings.HasPrefix(line, "note: ") {
+			t.Errorf("%s: a line of somebody else's: %.200q", command[0], line)
+			break
+		}
+	}
 	if want == "" {
 		if err != nil {
 			t.Errorf("%s: %v: %.500s", command[0], err, text)
@@ -183,15 +194,6 @@ func hostileRun(t *testing.T, dir string, command []string, status int, want str
 	}
 	if cmd.ProcessState.ExitCode() != status || !strings.Contains(text, want) {
 		t.Errorf("%s: %v: %.500s", command[0], err, text)
-	}
-	for line := range strings.Lines(text) {
-		if !strings.HasPrefix(line, "berth: ") {
-			t.Errorf("%s: a line of somebody else's: %.200q", command[0], line)
-			break
-		}
-	}
-	if n := strings.Count(text, "\n"); n > 110 || len(text) > 2<<20 {
-		t.Errorf("%s: %d lines, %d bytes", command[0], n, len(text))
 	}
 	if info, err := os.Stat(log); err != nil || info.Size() > 4<<20 {
 		t.Errorf("%s: log %v, %v", command[0], info, err)

@@ -44,7 +44,7 @@ const (
 	maxDepth      = 1000    // of nesting, in parts of the document that are skipped
 	maxValues     = 1 << 20 // members and elements; execve(2) takes fewer arguments
 	maxKey        = 4096    // bytes; a complaint repeats the keys that lead to it
-	maxComplaints = 100     // more than anybody reads
+	maxComplaints = fault.Most
 )
 
 func newDecoder(doc string) *decoder {

@@ -125,15 +125,15 @@ func (l List) Unwrap() []error {
 	return out
 }
 
-// most is how many complaints a list collects: more than anybody reads.
-const most = 100
+// Most is how many complaints or warnings are collected: more than anybody reads.
+const Most = 100
 
 // Add appends the complaints of more, but for those about an entry that l
 // complains about already, as a whole or in part, and up to a hundred in all.
 func (l List) Add(more List) List {
 	said := l
 	for _, e := range more {
-		if len(l) >= most {
+		if len(l) >= Most {
 			break
 		}
 		if !slices.ContainsFunc(said, func(s *Error) bool { return e.Field != "" && s.Field.Related(e.Field) }) {

@@ -31,7 +31,7 @@ func TestAddEnds(t *testing.T) {
 		more = append(more, &Error{Op: "check"})
 	}
 	list := more[:3:3].Add(more)
-	if list = list.Add(more); len(list) != most {
+	if list = list.Add(more); len(list) != Most {
 		t.Errorf("%d complaints", len(list))
 	}
 }

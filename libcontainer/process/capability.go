@@ -163,8 +163,7 @@ func (r *capReader) subset(at fault.Pointer, names []string, limit capSet, why s
 		return set
 	}
 	// Managers ask for such sets every day, so that is one note and no warning.
-	r.warn(at, (set &^ limit).String(), why+", ignored")
-	r.warnings[len(r.warnings)-1].Code = fault.Note
+	r.warn(at, (set &^ limit).String(), why+", ignored").Code = fault.Note
 	return set & limit
 }
 

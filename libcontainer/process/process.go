@@ -183,10 +183,14 @@ func (m *planner) complain(at fault.Pointer, path, msg, hint string) {
 	})
 }
 
-func (m *planner) warn(at fault.Pointer, path, msg string) {
-	m.warnings = append(m.warnings, &fault.Error{
+func (m *planner) warn(at fault.Pointer, path, msg string) *fault.Error {
+	e := &fault.Error{
 		Op: "check", Path: path, Field: at, Msg: msg, Phase: fault.PhaseConfig,
-	})
+	}
+	if len(m.warnings) < fault.Most {
+		m.warnings = append(m.warnings, e)
+	}
+	return e
 }
 
 // Terminal tells whether the process has a terminal.
