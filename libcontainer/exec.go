@@ -130,7 +130,7 @@ func (c *Container) preparedExec(opt ExecOptions) (*execPlan, error) {
 }
 
 func (c *Container) compileFilter(plan *execPlan) error {
-	return plan.compileSeccomp(filepath.Join(filepath.Dir(c.dir), seccompCache))
+	return compileSeccomp(plan.process, filepath.Join(filepath.Dir(c.dir), seccompCache))
 }
 
 // execGroup is where a process that joins the container belongs: in the groups

@@ -9,7 +9,6 @@ import (
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
 	"berth/libcontainer/process"
-	"berth/libcontainer/process/seccomp"
 	"berth/nsenter"
 	"berth/rootfs"
 )
@@ -51,15 +50,6 @@ func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (
 		p.entry = entersByMove // they hold until it is in the group
 	}
 	return p, complaints.Err()
-}
-
-func (p *execPlan) compileSeccomp(cache string) error {
-	if p.process.Seccomp() == nil {
-		return nil
-	}
-	filter, complaints := seccomp.Cache{Dir: cache}.Compile(p.process.Seccomp())
-	p.process.Filter = &filter
-	return complaints.Err()
 }
 
 func (p *execPlan) explain(err error) error {

@@ -28,7 +28,7 @@ func joining(t *testing.T, machine string, own []string, change func(*specs.Spec
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := plan.compileSeccomp(""); err != nil {
+	if err := compileSeccomp(plan.process, ""); err != nil {
 		t.Fatal(err)
 	}
 	return plan

@@ -148,12 +148,14 @@ func (p *Plan) String() string { return strings.Join(p.Lines(), "\n") + "\n" }
 
 // CompileSeccomp compiles the seccomp filter, once before Compile. cache is a
 // directory of compiled filters, made where it is missing; "" is none.
-func (p *Plan) CompileSeccomp(cache string) error {
-	if p.Process == nil || p.Process.Seccomp() == nil {
+func (p *Plan) CompileSeccomp(cache string) error { return compileSeccomp(p.Process, cache) }
+
+func compileSeccomp(p *process.Plan, cache string) error {
+	if p == nil || p.Seccomp() == nil {
 		return nil
 	}
-	filter, complaints := seccomp.Cache{Dir: cache}.Compile(p.Process.Seccomp())
-	p.Process.Filter = &filter
+	filter, complaints := seccomp.Cache{Dir: cache}.Compile(p.Seccomp())
+	p.Filter = &filter
 	return complaints.Err()
 }
 
