@@ -84,7 +84,9 @@ func (r *runner) app() *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 	}
+	withNames(app.Flags)
 	for _, c := range app.Commands {
+		withNames(c.Flags)
 		c.HideHelpCommand = true
 		if c.OnUsageError == nil {
 			c.OnUsageError = usageError
