@@ -16,8 +16,8 @@
 
 #define CHUNK ((size_t)256 << 10) /* what its other data grows by; larger mappings are sparse */
 
-/* What `run` of an ordinary container touches of them. */
-#define HEAP ((size_t)1400 << 10)
+/* What commands touch of them; `run` some more. */
+#define HEAP ((size_t)1000 << 10)
 #define OTHER ((size_t)64 << 10)
 
 static int wanted;
