@@ -93,6 +93,7 @@ func (p *Plan) planDevices(linux *specs.Linux, facts host.Facts) fault.List {
 		field = ""
 	}
 	rules = append(rules, defaultRules(linux.Devices)...)
+	p.rules = rules
 
 	if d, ok := p.State().find("devices"); ok && !d.V2 {
 		return append(complaints, p.deviceLines(d, rules, facts)...)

@@ -1,9 +1,12 @@
 package cgroups
 
 import (
+	"errors"
 	"path"
 	"strings"
 	"syscall"
+
+	"berth/cgroups/dbus"
 
 	"golang.org/x/sys/unix"
 )
@@ -181,6 +184,33 @@ func ioHint(errno syscall.Errno) string {
 		return "the weight is out of range: 1 to 1000 for BFQ, 1 to 10000 for io.weight"
 	case unix.EOPNOTSUPP:
 		return "the device's I/O scheduler has no weights; BFQ has"
+	}
+	return ""
+}
+
+// busHint is about a conversation with systemd that failed.
+func busHint(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
+		return "systemd does not run here, or its bus is not to be seen; without it use the cgroupfs manager (leave out --systemd-cgroup)"
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return "only root may ask systemd for a scope; run as root"
+	case errors.Is(err, dbus.ErrTimeout):
+		return "systemd is stuck or very busy: systemctl list-jobs shows what it works on"
+	}
+	var e *dbus.CallError
+	if !errors.As(err, &e) {
+		return ""
+	}
+	switch name := e.Name[strings.LastIndexByte(e.Name, '.')+1:]; name {
+	case "UnitExists":
+		return "another container has that name; delete it, or choose another linux.cgroupsPath"
+	case "AccessDenied", "AuthFailed", "InteractiveAuthorizationRequired":
+		return "only root may ask systemd for a scope; run as root"
+	case "PropertyReadOnly", "UnknownProperty", "InvalidArgs", "InvalidSignature":
+		return "an annotation org.systemd.property.* or a limit is not what this version of systemd takes; berth plan prints all properties"
+	case "ServiceUnknown", "NameHasNoOwner", "NoReply", "Disconnected":
+		return "the message bus knows no systemd; without it use the cgroupfs manager"
 	}
 	return ""
 }

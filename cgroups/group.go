@@ -17,17 +17,22 @@ import (
 // Group is a container's control groups as they are on the machine: one
 // directory in each hierarchy. It holds no descriptor.
 type Group struct {
-	dirs []Dir
-	late []Write
-	made []string // directories that Create made, in that order
+	dirs   []Dir
+	late   []Write
+	made   []string // directories that Create made, in that order
+	unit   string   // of systemd; "" is none
+	placed int      // the process that systemd has put into the unit
 }
 
 // Open returns the groups that were recorded before, whether they exist or not.
-func Open(s State) *Group { return &Group{dirs: s.Dirs, made: s.Above} }
+func Open(s State) *Group { return &Group{dirs: s.Dirs, made: s.Above, unit: s.Unit} }
 
-// State returns the record with which Open finds the groups again.
+// State returns the record with which Open finds the groups again; that of nil is empty.
 func (g *Group) State() State {
-	s := State{Dirs: g.dirs}
+	if g == nil {
+		return State{}
+	}
+	s := State{Dirs: g.dirs, Unit: g.unit}
 	for _, dir := range g.made {
 		if !slices.ContainsFunc(g.dirs, func(d Dir) bool { return d.Path == dir }) {
 			s.Above = append(s.Above, dir)
@@ -39,7 +44,7 @@ func (g *Group) State() State {
 // Create is Make and Limit: the groups of a plan, ready for processes. After
 // an error every directory that it made is gone again.
 func Create(p *Plan) (*Group, error) {
-	g, err := Make(p)
+	g, err := Make(p, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -53,12 +58,29 @@ func Create(p *Plan) (*Group, error) {
 // Make makes the groups of the plan, without limits yet: the runtime's own
 // preamble may be born in them meanwhile. A group that exists is used if
 // nothing runs in it and it is not frozen, and refused otherwise
-// (config-linux.md, "Control groups": not fit for purpose). After an error
-// every directory that it made is gone again.
-func Make(p *Plan) (*Group, error) {
+// (config-linux.md, "Control groups": not fit for purpose).
+//
+// pid is the process that a unit of systemd is started with; without a unit it
+// is not looked at. After an error every directory that Make made is gone
+// again; the group that comes with it is nil, or what Delete has to take back
+// once that process has ended.
+func Make(p *Plan, pid int) (*Group, error) {
 	g := &Group{dirs: p.Dirs, late: p.Late}
+	if p.Unit != nil {
+		g.unit, g.placed = p.Unit.Name, pid
+		if mine, err := p.startUnit(pid); err != nil && mine {
+			return g, err
+		} else if err != nil {
+			return nil, err
+		}
+	}
 	for _, d := range g.dirs {
-		if err := g.makeGroup(d); err != nil {
+		err := g.makeGroup(p, d)
+		switch {
+		case err == nil:
+		case p.Unit != nil:
+			return g, err
+		default:
 			g.removeMade()
 			return nil, err
 		}
@@ -86,12 +108,16 @@ func (g *Group) removeMade() {
 }
 
 // makeGroup makes one group fit to be joined.
-func (g *Group) makeGroup(d Dir) error {
+func (g *Group) makeGroup(p *Plan, d Dir) error {
+	if !p.makes(d) {
+		return enable(d)
+	}
 	fresh, err := g.mkdir(d.Path, d)
 	if err != nil {
 		return err
 	}
-	if !fresh {
+	// systemd may have been there first, with the process: it was idle before.
+	if !fresh && p.Unit == nil {
 		if err := checkIdle(d); err != nil {
 			return err
 		}
@@ -101,10 +127,7 @@ func (g *Group) makeGroup(d Dir) error {
 			return err
 		}
 	}
-	if len(d.Enable) > 0 {
-		return enable(d)
-	}
-	return nil
+	return enable(d)
 }
 
 // mkdir makes dir and what is missing above it; fresh says that dir is new.
@@ -203,6 +226,9 @@ func inheritFile(dir, file, mountpoint string, fresh bool) error {
 // A group that has them all already costs one read. What cannot be handed
 // down is no error here: the write that needs it fails and says why.
 func enable(d Dir) error {
+	if len(d.Enable) == 0 {
+		return nil
+	}
 	has, err := readFile(d.Path, "cgroup.controllers")
 	if err != nil {
 		return failed("read", d.Path+"/cgroup.controllers", err)
@@ -265,9 +291,13 @@ func (g *Group) FD() (*os.File, error) {
 	return os.NewFile(uintptr(fd), d.Path), nil
 }
 
-// Add moves a process, with all its threads, into every group.
+// Add moves a process, with all its threads, into every group that it is not
+// in from the start of its unit.
 func (g *Group) Add(pid int) error {
 	for _, d := range g.dirs {
+		if pid == g.placed && g.State().madeBySystemd(d) {
+			continue
+		}
 		if err := join(d.Path, pid); err != nil {
 			return err
 		}
@@ -358,13 +388,18 @@ func (g *Group) Exists() bool {
 // deletePatience is how long Delete waits for processes that are still dying.
 const deletePatience = 5 * time.Second
 
-// Delete removes the groups, those made below them, and of those above the ones
-// that Create made and nobody else uses by now. It
+// Delete stops the unit, removes the groups, those made below them, and of
+// those above the ones that Create made and nobody else uses by now. It
 // kills nothing and waits a few seconds for what is dying already. A missing
 // group is as good as a deleted one. All groups are tried; the first error is
 // returned.
 func (g *Group) Delete() error {
 	var first error
+	if g.unit != "" {
+		// A unit without processes ends by itself: what counts is that its
+		// groups are gone, also where nobody can be asked.
+		_ = stopUnit(g.unit)
+	}
 	deadline := time.Now().Add(deletePatience)
 	for _, d := range g.dirs {
 		if !below(d.Path, d.Mountpoint) {

@@ -24,7 +24,7 @@ func groupPath(cgroupsPath, id string) (rel string, absolute bool, bad *fault.Er
 		return "", false, refuse(field, "a cgroup's name holds neither NUL nor newline", "")
 	case isSystemdPath(p):
 		return "", false, refuse(field, "slice:prefix:name is understood by the systemd cgroup manager only",
-			"give a path such as /machine/"+id+", or choose the systemd manager in whatever calls the runtime")
+			"give a path such as /machine/"+id+", or call the runtime with --systemd-cgroup")
 	}
 	// Rooted before it is cleaned, so that no ".." leads out of the hierarchy.
 	rel = path.Clean("/" + p)

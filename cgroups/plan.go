@@ -1,13 +1,15 @@
 // Package cgroups puts a container into control groups of its own, on
-// cgroup v1, v2 and both together, through the file system.
+// cgroup v1, v2 and both together, through the file system or as a unit of
+// systemd.
 //
 // The plan half (NewPlan, PlanResources, CompileDevices) turns the config's
 // cgroupsPath and resources into directories, writes and a device program
 // without asking the kernel anything. The apply half (Create, Open and the
 // methods of Group) carries that out and decides nothing.
 //
-// A driver that leaves the directories to a manager (systemd) is one more
-// source of a Plan: what Group does afterwards stays the same.
+// Under systemd a Plan has a Unit, which comes into being between the two
+// steps of what Group does anyway: the group of systemd's hierarchy is then
+// systemd's to make, and everything is written as without it.
 package cgroups
 
 import (
@@ -24,15 +26,16 @@ import (
 // The managers that Options.Manager names.
 const (
 	ManagerCgroupfs = "cgroupfs" // the runtime makes the groups itself
+	ManagerSystemd  = "systemd"  // systemd makes a scope for the container
 	ManagerDisabled = "disabled" // the container stays in the runtime's groups
 )
 
 // Managers are all that Options.Manager takes.
-func Managers() []string { return []string{ManagerCgroupfs, ManagerDisabled} }
+func Managers() []string { return []string{ManagerCgroupfs, ManagerSystemd, ManagerDisabled} }
 
 // Options are the decisions that are not in config.json.
 type Options struct {
-	// Manager is ManagerCgroupfs, also when empty, or ManagerDisabled.
+	// Manager is one of Managers; empty is ManagerCgroupfs.
 	Manager string
 	// Rootless says that the runtime has no right to make groups, as is
 	// assumed of everyone who is not root.
@@ -43,12 +46,15 @@ type Options struct {
 // no descriptor and can be printed (Lines) and written down (JSON).
 type Plan struct {
 	Manager string `json:"manager"`
+	// Unit is what systemd is asked for; nil where nobody asks it.
+	Unit *Unit `json:"unit,omitempty"`
 	// Dirs are the container's own groups, one in each hierarchy, in the
 	// order of the mounts. None where the container gets no groups.
 	Dirs []Dir `json:"dirs,omitempty"`
 	Resources
 	Delegation *Delegation `json:"delegation,omitempty"`
 	view       []Mount
+	rules      []Device // of which Writes or Filter are made
 }
 
 // Dir is one group: a directory of one hierarchy.
@@ -80,10 +86,18 @@ type State struct {
 	// Above are the directories above Dirs that Create made, the topmost
 	// first.
 	Above []string `json:"above,omitempty"`
+	// Unit is the name of systemd's unit whose groups Dirs are; "" is none.
+	Unit string `json:"unit,omitempty"`
 }
 
 // State returns the record to keep in state.json.
-func (p *Plan) State() State { return State{Dirs: p.Dirs} }
+func (p *Plan) State() State {
+	s := State{Dirs: p.Dirs}
+	if p.Unit != nil {
+		s.Unit = p.Unit.Name
+	}
+	return s
+}
 
 // Mount is what a mount of type "cgroup" shows of one hierarchy.
 type Mount struct {
@@ -118,13 +132,20 @@ func NewPlan(spec *specs.Spec, id string, facts host.Facts, opt Options) (*Plan,
 		p.view = mounts(ownDirs(facts.Cgroup), facts.Cgroup)
 		return p, p.withoutGroups(linux, reason)
 	}
+	if p.Manager == ManagerSystemd {
+		return p, planSystemd(p, spec, id, facts)
+	}
 	rel, absolute, bad := groupPath(linux.CgroupsPath, id)
 	if bad != nil {
 		return p, fault.List{bad}
 	}
 	p.Dirs = dirs(facts.Cgroup, rel, absolute)
-	p.view = mounts(p.Dirs, facts.Cgroup)
+	return p, p.planGroups(spec, linux, facts)
+}
 
+// planGroups decides what is done to the groups at p.Dirs.
+func (p *Plan) planGroups(spec *specs.Spec, linux *specs.Linux, facts host.Facts) fault.List {
+	p.view = mounts(p.Dirs, facts.Cgroup)
 	var complaints fault.List
 	p.Resources, complaints = PlanResources(linux.Resources, p.State(), facts)
 	complaints = append(complaints, p.planDevices(linux, facts)...)
@@ -133,7 +154,7 @@ func NewPlan(spec *specs.Spec, id string, facts host.Facts, opt Options) (*Plan,
 	if spec.Linux != nil {
 		p.planDelegation(spec, facts)
 	}
-	return p, complaints
+	return complaints
 }
 
 // noGroups says why the container gets no groups, or "".
@@ -208,12 +229,19 @@ func usedControllers(d Dir, writes []Write) []string {
 //	join /sys/fs/cgroup/pids/x
 //	write /sys/fs/cgroup/pids/x/pids.max 100   # /linux/resources/pids/limit
 //
+// A unit of systemd comes before all of it, with its properties:
+//
+//	property TasksMax uint64 100   # /linux/resources/pids/limit
+//	unit berth-x.scope in system.slice
+//
 // Writes after the join wait until the container's init has been forked.
 func (p *Plan) Lines() []string {
-	var out []string
+	out := p.Unit.lines()
 	for _, d := range p.Dirs {
 		dir := oneLine(d.Path)
-		out = append(out, "mkdir "+dir)
+		if p.makes(d) {
+			out = append(out, "mkdir "+dir)
+		}
 		if len(d.Inherit) > 0 {
 			out = append(out, "inherit "+dir+" "+strings.Join(d.Inherit, " "))
 		}
@@ -227,14 +255,20 @@ func (p *Plan) Lines() []string {
 		out = append(out, p.Delegation.String())
 	}
 	for _, d := range p.Dirs {
-		verb := "join "
-		if p.State().Unified() {
-			verb = "born "
+		switch {
+		case !p.makes(d):
+		case p.State().Unified():
+			out = append(out, "born "+oneLine(d.Path))
+		default:
+			out = append(out, "join "+oneLine(d.Path))
 		}
-		out = append(out, verb+oneLine(d.Path))
 	}
 	return appendWrites(out, p.Late)
 }
+
+// makes tells whether the group is the runtime's to make and to join, and not
+// systemd's.
+func (p *Plan) makes(d Dir) bool { return p.Unit == nil || !p.State().madeBySystemd(d) }
 
 // String is Lines, each ended by a newline.
 func (p *Plan) String() string {

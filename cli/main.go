@@ -101,8 +101,8 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log", Usage: "append errors to this `file`, besides standard error"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "format of the log: text or json"},
 		&cli.BoolFlag{Name: "debug", Usage: "log warnings and notes too"},
-		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "let systemd manage the control groups (not supported yet)"},
-		&cli.StringFlag{Name: "cgroup-manager", Value: "cgroupfs", Usage: "what manages the control groups: cgroupfs or disabled"},
+		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "let systemd manage the control groups: --cgroup-manager systemd"},
+		&cli.StringFlag{Name: "cgroup-manager", Value: "cgroupfs", Usage: "what manages the control groups: cgroupfs, systemd or disabled"},
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "without rights over control groups: true, false or auto"},
 	}
 }
@@ -141,16 +141,12 @@ func (r *runner) before(c *cli.Context) error {
 func manager(c *cli.Context) (string, error) {
 	m := c.String("cgroup-manager")
 	if c.Bool("systemd-cgroup") {
-		m = "systemd"
+		m = cgroups.ManagerSystemd
 	}
-	switch {
-	case slices.Contains(cgroups.Managers(), m):
+	if slices.Contains(cgroups.Managers(), m) {
 		return m, nil
-	case m == "systemd":
-		return "", &fault.Error{Op: "cgroup manager", Path: "systemd", Msg: "not supported yet", Code: "usage",
-			Hint: `use cgroupfs (in Docker: "exec-opts": ["native.cgroupdriver=cgroupfs"])`}
 	}
-	return "", usage("--cgroup-manager", "takes cgroupfs or disabled")
+	return "", usage("--cgroup-manager", "takes cgroupfs, systemd or disabled")
 }
 
 func usage(flag, what string) error {

@@ -28,7 +28,7 @@ func TestOneObject(t *testing.T) {
 		"nosuch":                        "there is no such command",
 		"create --bundle /dev x":        "no such file or directory",
 		"create --preserve-fds=99999 x": "unable to stat preserved-fd",
-		"--cgroup-manager=systemd list": "not supported yet",
+		"--cgroup-manager=perhaps list": "takes cgroupfs, systemd or disabled",
 		"--rootless=perhaps list":       "takes true, false or auto",
 		"list --format xml":             "takes table or json",
 	} {

@@ -274,13 +274,16 @@ func (c *creation) limitGroup() error {
 }
 
 func (c *creation) makeGroup() error {
-	group, err := cgroups.Make(c.plan.Cgroup)
+	pid := 0 // nothing is there that could be put into a unit
+	if c.child != nil {
+		pid = c.child.PID
+	}
+	group, err := cgroups.Make(c.plan.Cgroup, pid)
+	c.group, c.record.Cgroup = group, group.State()
 	if err != nil {
-		c.record.Cgroup = cgroups.State{} // Make has taken back what it made
 		return err
 	}
-	c.group = group
-	if c.record.Cgroup = group.State(); len(c.record.Cgroup.Above) > 0 {
+	if len(c.record.Cgroup.Above) > 0 {
 		return c.save()
 	}
 	return nil

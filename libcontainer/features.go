@@ -19,7 +19,7 @@ import (
 // what is done, so that none is potentially unsafe.
 func Features(facts host.Facts) features.Features {
 	yes := true
-	systemd := slices.Contains(cgroups.Managers(), "systemd")
+	systemd, systemdUser := slices.Contains(cgroups.Managers(), cgroups.ManagerSystemd), false
 	var hooks, namespaces []string
 	for _, k := range hookKinds(&specs.Hooks{}) {
 		hooks = append(hooks, k.name)
@@ -36,7 +36,7 @@ func Features(facts host.Facts) features.Features {
 		Linux: &features.Linux{
 			Namespaces:   namespaces,
 			Capabilities: process.CapabilityNames(),
-			Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &systemd, SystemdUser: &systemd, Rdma: &yes},
+			Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &systemd, SystemdUser: &systemdUser, Rdma: &yes},
 			Seccomp: &features.Seccomp{
 				Enabled: &yes, Actions: seccomp.Actions(), Operators: seccomp.Operators(), Archs: seccomp.Archs(),
 				KnownFlags: seccomp.Flags(), SupportedFlags: seccomp.SupportedFlags(facts.Kernel),

@@ -28,7 +28,7 @@ type PlanOptions struct {
 	NoNewKeyring  bool
 	Preserve      int      // descriptors from 3 on that the process inherits
 	Env           []string // added to process.env
-	CgroupManager string   // "cgroupfs" or "disabled"
+	CgroupManager string   // one of cgroups.Managers
 	Rootless      bool     // without rights over control groups
 	// Fifo makes init wait for `start` at exec.fifo, as create needs it; else
 	// the runtime that made it lets it go itself.
@@ -75,6 +75,9 @@ func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error)
 	p.Cgroup, more = cgroups.NewPlan(spec, opt.ID, facts, cgroups.Options{Manager: opt.CgroupManager, Rootless: opt.Rootless})
 	add()
 	p.entry = planEntry(p.Cgroup.State(), p.Namespaces.forks(), p.Namespaces.has("user"))
+	if p.Cgroup.Unit != nil {
+		p.entry = entersByMove // systemd moves it: a unit starts with a process that is there
+	}
 
 	p.Resctrl, more = intelrdt.NewPlan(spec, opt.ID, facts)
 	add()

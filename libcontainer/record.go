@@ -84,6 +84,9 @@ func encodeGroup(w *jsonWriter, s cgroups.State) {
 		w.close(']')
 	}
 	w.texts("above", s.Above)
+	if s.Unit != "" {
+		w.text("unit", s.Unit)
+	}
 	w.close('}')
 }
 
@@ -229,6 +232,8 @@ func decodeGroup(d *jsonReader) (s cgroups.State) {
 			d.array(func() { s.Dirs = append(s.Dirs, decodeDir(d)) })
 		case "above":
 			s.Above = d.texts()
+		case "unit":
+			s.Unit = d.text()
 		default:
 			d.bad = true
 		}

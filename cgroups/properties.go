@@ -1,0 +1,268 @@
+package cgroups
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"berth/cgroups/dbus"
+	"berth/libcontainer/fault"
+)
+
+// unlimited is how systemd's properties say that there is no limit.
+const unlimited = math.MaxUint64
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+
+// microseconds converts a number of seconds; false for what is none or below 0.
+func microseconds(v dbus.Value) (dbus.Value, bool) {
+	const perSecond = 1000000
+	switch v.Sig {
+	case "d":
+		f := math.Float64frombits(v.Bits) * perSecond
+		if !(f >= 0 && f < 1<<63) {
+			return dbus.Value{}, false
+		}
+		return dbus.Uint64(uint64(f)), true
+	case "n", "i", "x":
+		if int64(v.Bits) < 0 {
+			return dbus.Value{}, false
+		}
+	case "y", "q", "u", "t":
+	default:
+		return dbus.Value{}, false
+	}
+	if v.Bits > math.MaxUint64/perSecond {
+		return dbus.Value{}, false
+	}
+	return dbus.Uint64(v.Bits * perSecond), true
+}
+
+// resourceProperties are the properties of what is written into the group's files, as far as systemd has any: made from
+// the writes, so that both say the same and systemd's do when it writes its own again (daemon-reload). Where two writes
+// are for one property the last one counts, as in the file; lists keep all.
+func (p *Plan) resourceProperties() []Property {
+	var out []Property
+	for _, w := range slices.Concat(p.Writes, p.Late) {
+		for _, made := range p.propertiesOf(w) {
+			made.Field = w.Field
+			at := slices.IndexFunc(out, func(have Property) bool { return have.Name == made.Name })
+			switch {
+			case at < 0:
+				out = append(out, made)
+			case strings.HasPrefix(made.Value.Sig, "a("):
+				out[at].Value.List = append(out[at].Value.List, made.Value.List...)
+			default:
+				out[at] = made
+			}
+		}
+	}
+	return append(out, p.deviceProperties()...)
+}
+
+// amounts are the properties that are one number, of the files of both versions.
+var amounts = map[string]string{
+	"memory.max": "MemoryMax", "memory.low": "MemoryLow", "memory.high": "MemoryHigh", "memory.min": "MemoryMin",
+	"memory.swap.max": "MemorySwapMax", "cpu.weight": "CPUWeight", "pids.max": "TasksMax",
+
+	"memory.limit_in_bytes": "MemoryLimit", "cpu.shares": "CPUShares",
+	"blkio.bfq.weight": "BlockIOWeight", "blkio.weight": "BlockIOWeight",
+}
+
+// rates are the properties of one device each.
+var rates = map[string]string{
+	"rbps": "IOReadBandwidthMax", "wbps": "IOWriteBandwidthMax", "riops": "IOReadIOPSMax", "wiops": "IOWriteIOPSMax",
+
+	"blkio.throttle.read_bps_device": "BlockIOReadBandwidth", "blkio.throttle.write_bps_device": "BlockIOWriteBandwidth",
+	"blkio.bfq.weight_device": "BlockIODeviceWeight", "blkio.weight_device": "BlockIODeviceWeight",
+}
+
+// propertiesOf are those of one write; none where systemd has no word for it, or the value is one that only the kernel
+// may understand (linux.resources.unified).
+func (p *Plan) propertiesOf(w Write) []Property {
+	if name := amounts[w.File]; name != "" {
+		return amount(name, w.Value)
+	}
+	switch w.File {
+	case "cpu.max":
+		quota, period, _ := strings.Cut(w.Value, " ")
+		return cpuQuota(quota, period)
+	case "cpu.cfs_quota_us":
+		return cpuQuota(w.Value, p.written(w.Dir, "cpu.cfs_period_us"))
+	case "cpuset.cpus":
+		return bitmap("AllowedCPUs", w, p.State().Unified())
+	case "cpuset.mems":
+		return bitmap("AllowedMemoryNodes", w, p.State().Unified())
+	case "io.bfq.weight":
+		if w.Else == nil { // from unified: on a scale of its own
+			return nil
+		}
+		return ioWeightProperty(w.Else.Value)
+	case "io.weight":
+		return ioWeightProperty(w.Value)
+	case "io.max":
+		return ioMax(w.Value)
+	}
+	if name := rates[w.File]; name != "" {
+		dev, value, _ := strings.Cut(w.Value, " ")
+		return perDevice(name, dev, value)
+	}
+	return nil
+}
+
+// written is the last value for a file of the group, "" where nothing is.
+func (p *Plan) written(dir, file string) string {
+	for _, w := range slices.Backward(p.Writes) {
+		if w.Dir == dir && w.File == file {
+			return w.Value
+		}
+	}
+	return ""
+}
+
+func parseAmount(text string) (uint64, bool) {
+	if text == "max" || text == "-1" {
+		return unlimited, true
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	return n, err == nil
+}
+
+func amount(name, text string) []Property {
+	n, ok := parseAmount(text)
+	if !ok {
+		return nil
+	}
+	return []Property{{Name: name, Value: dbus.Uint64(n)}}
+}
+
+// cpuQuota is the time on all CPUs together in each second; systemd keeps whole per cents, so that it is rounded up.
+func cpuQuota(quota, period string) []Property {
+	q, ok := parseAmount(quota)
+	if !ok {
+		return nil
+	}
+	n, err := strconv.ParseUint(period, 10, 64)
+	if err != nil || n == 0 {
+		n = defaultPeriod
+	}
+	per := uint64(unlimited)
+	if q != unlimited {
+		const second, percent = 1000000, 10000
+		if q > math.MaxUint64/second-percent {
+			return nil
+		}
+		per = (q*second/n + percent - 1) / percent * percent
+	}
+	out := []Property{{Name: "CPUQuotaPerSecUSec", Value: dbus.Uint64(per)}}
+	if n != defaultPeriod {
+		out = append(out, Property{Name: "CPUQuotaPeriodUSec", Value: dbus.Uint64(n)})
+	}
+	return out
+}
+
+// bitmap is a list of CPUs or nodes, which systemd can limit on cgroup v2 only.
+func bitmap(name string, w Write, unified bool) []Property {
+	raw, ok := parseList(w.Value)
+	if !ok || !unified {
+		return nil
+	}
+	return []Property{{Name: name, Value: dbus.Bytes(raw)}}
+}
+
+// maxCPUs bounds what a list may name; the kernel's own bound is 8192.
+const maxCPUs = 1 << 14
+
+// parseList reads "0-3,7" (cpuset(7), "List format") into a bitmap, the lowest bit of the first byte first.
+func parseList(text string) (raw []byte, ok bool) {
+	for part := range strings.SplitSeq(strings.TrimSpace(text), ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		from, err1 := strconv.ParseUint(first, 10, 32)
+		to, err2 := strconv.ParseUint(last, 10, 32)
+		if err1 != nil || err2 != nil || from > to || to >= maxCPUs {
+			return nil, false
+		}
+		for n := from; n <= to; n++ {
+			for uint64(len(raw)) <= n/8 {
+				raw = append(raw, 0)
+			}
+			raw[n/8] |= 1 << (n % 8)
+		}
+	}
+	return raw, true
+}
+
+// ioWeightProperty is "500", "default 500" or "8:0 500".
+func ioWeightProperty(text string) []Property {
+	first, weight, two := strings.Cut(text, " ")
+	switch {
+	case !two:
+		return amount("IOWeight", first)
+	case first == "default":
+		return amount("IOWeight", weight)
+	}
+	return perDevice("IODeviceWeight", first, weight)
+}
+
+// ioMax is "8:0 rbps=1 wiops=max".
+func ioMax(text string) (out []Property) {
+	words := strings.Fields(text)
+	for _, word := range words[min(1, len(words)):] {
+		key, value, _ := strings.Cut(word, "=")
+		if name := rates[key]; name != "" {
+			out = append(out, perDevice(name, words[0], value)...)
+		}
+	}
+	return out
+}
+
+func perDevice(name, dev, value string) []Property {
+	n, ok := parseAmount(value)
+	if !ok {
+		return nil
+	}
+	return []Property{{Name: name, Value: dbus.Array("(st)", dbus.Struct(dbus.String("/dev/block/"+dev), dbus.Uint64(n)))}}
+}
+
+// deviceProperties tell systemd which devices are allowed, so that what it enforces itself lets through all that the
+// runtime's own rules do. systemd knows allowed devices only, and no hole in a wider rule: there it is told more, and the
+// runtime's rules, which hold besides, are the narrower ones.
+func (p *Plan) deviceProperties() []Property {
+	if p.rules == nil {
+		return nil
+	}
+	lines, _ := v1Rules(p.rules)
+	if lines[0].Allow {
+		return []Property{{Name: "DevicePolicy", Value: dbus.String("auto")}}
+	}
+	list := dbus.Array("(ss)")
+	for _, r := range lines[1:] {
+		list.List = append(list.List, dbus.Struct(dbus.String(r.systemdName()), dbus.String(r.Access.String())))
+	}
+	field := fault.Pointer("")
+	if i := slices.IndexFunc(p.rules, func(d Device) bool { return d.Field != "" }); i >= 0 {
+		field = resourcesField.At("devices")
+	}
+	return []Property{
+		{Name: "DevicePolicy", Value: dbus.String("strict"), Field: field},
+		{Name: "DeviceAllow", Value: list, Field: field},
+	}
+}
+
+// systemdName is a device as DeviceAllow= has it (systemd.resource-control(5)): a node by its numbers, whether there is
+// one or not, or all of a major number.
+func (d Device) systemdName() string {
+	kind := map[byte]string{'b': "block", 'c': "char"}[d.Type]
+	switch {
+	case d.Major == Any:
+		return kind + "-*"
+	case d.Minor == Any:
+		return kind + "-" + number(d.Major)
+	}
+	return "/dev/" + kind + "/" + number(d.Major) + ":" + number(d.Minor)
+}

@@ -1,0 +1,212 @@
+package cgroups
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"berth/cgroups/dbus"
+	"berth/libcontainer/fault"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where systemd is spoken to: on its own socket, which is root's and needs no message bus, else on the system's bus.
+const (
+	privateSocket = "/run/systemd/private"
+	busSocket     = "/run/dbus/system_bus_socket"
+	busVariable   = "DBUS_SYSTEM_BUS_ADDRESS"
+)
+
+// busPatience is how long one conversation may take, with the job that it waits for.
+var busPatience = 30 * time.Second
+
+const (
+	systemdName   = "org.freedesktop.systemd1"
+	errUnitExists = systemdName + ".UnitExists"
+)
+
+// systemd is one conversation with systemd's manager object (org.freedesktop.systemd1(5)).
+type systemd struct{ conn *dbus.Conn }
+
+// dialSystemd begins it. The caller closes the connection.
+func dialSystemd() (*systemd, error) {
+	path, named, err := busAddress()
+	if err != nil {
+		return nil, err
+	}
+	if !named {
+		if conn, err := dbus.Dial(privateSocket, busPatience); err == nil {
+			return &systemd{conn}, nil
+		}
+	}
+	conn, err := dbus.Dial(path, busPatience)
+	if err != nil {
+		return nil, busFailed("connect to systemd", path, err)
+	}
+	s := &systemd{conn}
+	if err := s.register(); err != nil {
+		conn.Close()
+		return nil, busFailed("connect to systemd", path, err)
+	}
+	return s, nil
+}
+
+// busAddress is the socket of the system's bus; named says that the environment names it
+// (D-Bus specification, "Server Addresses").
+func busAddress() (path string, named bool, err error) {
+	address := os.Getenv(busVariable)
+	if address == "" {
+		return busSocket, false, nil
+	}
+	for one := range strings.SplitSeq(address, ";") {
+		options, _ := strings.CutPrefix(one, "unix:")
+		for option := range strings.SplitSeq(options, ",") {
+			if path, ok := strings.CutPrefix(option, "path="); ok && options != one {
+				return path, true, nil
+			}
+		}
+	}
+	return "", false, &fault.Error{Op: "connect to systemd", Path: busVariable, Phase: fault.PhaseCgroup,
+		Msg: fmt.Sprintf("%q names no Unix socket", address), Hint: "unset it, or give unix:path=" + busSocket}
+}
+
+// register makes this a client of the bus that hears when jobs end.
+func (s *systemd) register() error {
+	if err := s.conn.Hello(); err != nil {
+		return err
+	}
+	err := s.conn.Match("type='signal',sender='" + systemdName + "',interface='" + systemdName + ".Manager',member='JobRemoved'")
+	if err != nil {
+		return err
+	}
+	_, err = s.call("Subscribe")
+	return err
+}
+
+func (s *systemd) call(method string, args ...dbus.Value) ([]dbus.Value, error) {
+	return s.conn.Call(dbus.Message{Destination: systemdName, Path: "/org/freedesktop/systemd1",
+		Interface: systemdName + ".Manager", Member: method, Body: args})
+}
+
+// job calls a method that starts a job and waits for its end.
+func (s *systemd) job(method string, args ...dbus.Value) (result string, err error) {
+	reply, err := s.call(method, args...)
+	if err != nil {
+		return "", err
+	}
+	if len(reply) != 1 || reply[0].Sig != "o" {
+		return "", fmt.Errorf("%s was not answered with a job", method)
+	}
+	// JobRemoved(id, job, unit, result)
+	removed, err := s.conn.Signal(func(m dbus.Message) bool {
+		return m.Member == "JobRemoved" && len(m.Body) == 4 && m.Body[1].Text == reply[0].Text
+	})
+	if err != nil {
+		return "", fmt.Errorf("waiting for %s: %w", method, err)
+	}
+	return removed.Body[3].Text, nil
+}
+
+// start starts the unit with a process in it and waits until it is there. mine is false where a unit of that name
+// is somebody else's.
+func (u *Unit) start(pid int) (mine bool, err error) {
+	s, err := dialSystemd()
+	if err != nil {
+		return false, err
+	}
+	defer s.conn.Close()
+	args := []dbus.Value{dbus.String(u.Name), dbus.String("replace"), u.properties(pid), dbus.Array("(sa(sv))")}
+	result, err := s.job("StartTransientUnit", args...)
+	// One that has ended may still be on its way out.
+	for pause := 5 * time.Millisecond; isError(err, errUnitExists) && pause < 200*time.Millisecond; pause *= 2 {
+		s.call("ResetFailedUnit", dbus.String(u.Name))
+		time.Sleep(pause)
+		result, err = s.job("StartTransientUnit", args...)
+	}
+	if err != nil {
+		return !isCallError(err), busFailed("start", u.Name, err)
+	}
+	if result != "done" {
+		return true, &fault.Error{Op: "start", Path: u.Name, Msg: "systemd's job ended as " + result, Phase: fault.PhaseCgroup,
+			Hint: "the journal of the host says why: journalctl -b _PID=1"}
+	}
+	return true, nil
+}
+
+// properties are the unit's with the process, as StartTransientUnit takes them.
+func (u *Unit) properties(pid int) dbus.Value {
+	out := dbus.Array("(sv)")
+	add := func(name string, v dbus.Value) {
+		out.List = append(out.List, dbus.Struct(dbus.String(name), dbus.Variant(v)))
+	}
+	for _, p := range u.Properties {
+		add(p.Name, p.Value)
+	}
+	add("PIDs", dbus.Array("u", dbus.Uint32(uint32(pid))))
+	return out
+}
+
+// stopUnit stops the unit and waits until it is gone. One that is not there is as good.
+func stopUnit(name string) error {
+	s, err := dialSystemd()
+	if err != nil {
+		return err
+	}
+	defer s.conn.Close()
+	if _, err := s.job("StopUnit", dbus.String(name), dbus.String("replace")); err != nil {
+		if isError(err, systemdName+".NoSuchUnit") {
+			return nil
+		}
+		return busFailed("stop", name, err)
+	}
+	s.call("ResetFailedUnit", dbus.String(name)) // refused for a unit that has gone, as most have
+	return nil
+}
+
+func isCallError(err error) bool {
+	var e *dbus.CallError
+	return errors.As(err, &e)
+}
+
+func isError(err error, name string) bool {
+	var e *dbus.CallError
+	return errors.As(err, &e) && e.Name == name
+}
+
+// busFailed is what went wrong on the bus.
+func busFailed(op, path string, err error) *fault.Error {
+	e := &fault.Error{Op: op, Path: path, Err: err, Phase: fault.PhaseCgroup, Hint: busHint(err)}
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		e = fault.From(errno, op, path).In(fault.PhaseCgroup)
+		e.Hint = busHint(err)
+	}
+	return e
+}
+
+// startUnit has systemd make the group of its hierarchy with the process in it. mine says that there is something to
+// take back after an error.
+func (p *Plan) startUnit(pid int) (mine bool, err error) {
+	for _, d := range p.Dirs {
+		if unix.Access(d.Path, unix.F_OK) != nil {
+			continue
+		}
+		if err := checkIdle(d); err != nil {
+			return false, err
+		}
+	}
+	if mine, err := p.Unit.start(pid); err != nil {
+		return mine, err
+	}
+	for _, d := range p.Dirs {
+		if p.makes(d) || unix.Access(d.Path, unix.F_OK) == nil {
+			continue
+		}
+		return true, &fault.Error{Op: "start", Path: p.Unit.Name, Msg: "systemd has started it elsewhere, not in " + d.Path, Phase: fault.PhaseCgroup,
+			Hint: "the runtime has to see the cgroups as systemd does: same machine, same cgroup namespace; or use the cgroupfs manager"}
+	}
+	return true, nil
+}
