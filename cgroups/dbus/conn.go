@@ -120,8 +120,8 @@ func (c *Conn) Match(rule string) error {
 // Call calls a method and returns what it answers. A *CallError is the answer of who was called.
 func (c *Conn) Call(m Message) ([]Value, error) {
 	c.serial++
-	m.Type, m.Serial = typeCall, c.serial
-	if err := c.write(m.encode()); err != nil {
+	m.Type, m.Serial = TypeCall, c.serial
+	if err := c.write(m.Encode()); err != nil {
 		return nil, err
 	}
 	for {
@@ -129,12 +129,12 @@ func (c *Conn) Call(m Message) ([]Value, error) {
 		switch {
 		case err != nil:
 			return nil, err
-		case got.Type == typeSignal:
+		case got.Type == TypeSignal:
 			c.signals = append(c.signals, got)
 		case got.ReplySerial != m.Serial:
-		case got.Type == typeReply:
+		case got.Type == TypeReply:
 			return got.Body, nil
-		case got.Type == typeError:
+		case got.Type == TypeError:
 			return nil, callError(got)
 		}
 	}
@@ -158,24 +158,24 @@ func (c *Conn) Signal(wanted func(Message) bool) (Message, error) {
 		if err != nil {
 			return Message{}, err
 		}
-		if got.Type == typeSignal && wanted(got) {
+		if got.Type == TypeSignal && wanted(got) {
 			return got, nil
 		}
 	}
 }
 
 func (c *Conn) receive() (Message, error) {
-	if err := c.fill(headSize); err != nil {
+	if err := c.fill(HeadSize); err != nil {
 		return Message{}, err
 	}
-	n, err := size(c.in)
+	n, err := Size(c.in)
 	if err != nil {
 		return Message{}, err
 	}
 	if err := c.fill(n); err != nil {
 		return Message{}, err
 	}
-	m, err := decode(c.in[:n])
+	m, err := Decode(c.in[:n])
 	c.in = slices.Clone(c.in[n:])
 	return m, err
 }

@@ -138,7 +138,9 @@ func (p *parser) bare(sig string, depth int) Value {
 func (p *parser) number(word, sig string) Value {
 	hex := strings.HasPrefix(strings.TrimLeft(word, "+-"), "0x")
 	switch {
-	case word == "" || strings.IndexByte("+-.0123456789", word[0]) < 0 || strings.Contains(word, "_"):
+	case word == "":
+		return p.fail("a value is missing")
+	case strings.IndexByte("+-.0123456789", word[0]) < 0 || strings.Contains(word, "_"):
 		return p.fail("%q is no value: a string needs quotes", word)
 	case sig == "" && !hex && strings.ContainsAny(word, ".eE"):
 		sig = "d"

@@ -8,7 +8,7 @@ import (
 
 // The types of messages, and the header fields, by their numbers.
 const (
-	typeCall, typeReply, typeError, typeSignal = 1, 2, 3, 4
+	TypeCall, TypeReply, TypeError, TypeSignal = 1, 2, 3, 4
 
 	fieldPath, fieldInterface, fieldMember, fieldError, fieldReplySerial = 1, 2, 3, 4, 5
 	fieldDestination, fieldSignature                                     = 6, 8
@@ -101,8 +101,8 @@ func (e *encoder) array(v Value) {
 	binary.LittleEndian.PutUint32(e.out[length:], uint32(len(e.out)-from))
 }
 
-// encode is the message as it goes over the wire.
-func (m Message) encode() []byte {
+// Encode is the message as it goes over the wire.
+func (m Message) Encode() []byte {
 	body := &encoder{}
 	sig := ""
 	for _, v := range m.Body {
@@ -224,11 +224,11 @@ func (d *decoder) array(elem string, depth int) (list []Value) {
 	return list
 }
 
-// headSize is that of the part of a message that says how long it is.
-const headSize = 16
+// HeadSize is that of the part of a message that says how long it is.
+const HeadSize = 16
 
-// size is the length of the message that begins with head, headSize bytes.
-func size(head []byte) (int, error) {
+// Size is the length of the message that begins with head, HeadSize bytes.
+func Size(head []byte) (int, error) {
 	var order binary.ByteOrder = binary.LittleEndian
 	switch head[0] {
 	case 'l':
@@ -241,11 +241,11 @@ func size(head []byte) (int, error) {
 	if body > maxMessage || fields > maxMessage {
 		return 0, errDamaged
 	}
-	return headSize + (int(fields)+7)&^7 + int(body), nil
+	return HeadSize + (int(fields)+7)&^7 + int(body), nil
 }
 
-// decode reads one whole message.
-func decode(raw []byte) (Message, error) {
+// Decode reads one whole message.
+func Decode(raw []byte) (Message, error) {
 	d := &decoder{in: raw, order: binary.LittleEndian}
 	if raw[0] == 'B' {
 		d.order = binary.BigEndian

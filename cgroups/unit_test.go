@@ -1,0 +1,219 @@
+package cgroups
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"berth/cgroups/dbus"
+	"berth/cgroups/dbus/dbustest"
+	"berth/libcontainer/fault"
+)
+
+// manager plays systemd's part over D-Bus, on directories of the test's own. What it does differently from the real one
+// is what a test is about.
+type manager struct {
+	sync.Mutex
+	calls   []string
+	pids    []string // as the unit was started with
+	dir     string   // the group that starting the unit makes; "" makes none
+	result  string   // of its jobs
+	exists  int      // how often the unit is said to exist already
+	refuse  string   // an error's name, for StartTransientUnit
+	silent  string   // the method that is not answered
+	silence bool     // jobs never end
+}
+
+func (m *manager) handle(c *dbustest.Conn, call dbus.Message) {
+	m.Lock()
+	defer m.Unlock()
+	m.calls = append(m.calls, call.Member)
+	switch {
+	case call.Member == m.silent:
+	case call.Member == "StartTransientUnit" && m.refuse != "":
+		c.Refuse(call, m.refuse, "refused")
+	case call.Member == "StartTransientUnit" && m.exists > 0:
+		m.exists--
+		c.Refuse(call, errUnitExists, "it exists")
+	case call.Member == "StartTransientUnit":
+		for _, property := range call.Body[2].List {
+			if name := property.List[0].Text; name == "PIDs" || name == "Slice" {
+				m.pids = append(m.pids, name+" "+property.List[1].List[0].String())
+			}
+		}
+		if m.dir != "" {
+			os.MkdirAll(m.dir, 0o755)
+			os.WriteFile(m.dir+"/"+procsFile, nil, 0o644)
+		}
+		m.job(c, call)
+	case call.Member == "StopUnit" && m.refuse != "":
+		c.Refuse(call, systemdName+".NoSuchUnit", "gone")
+	case call.Member == "StopUnit":
+		os.RemoveAll(m.dir)
+		m.job(c, call)
+	default:
+		c.Reply(call)
+	}
+}
+
+// job says that it has ended before it says which one it was, as may happen on a bus.
+func (m *manager) job(c *dbustest.Conn, call dbus.Message) {
+	const job = "/org/freedesktop/systemd1/job/7"
+	removed := func(path, result string) {
+		c.Send(dbus.Message{Type: dbus.TypeSignal, Path: "/org/freedesktop/systemd1", Interface: systemdName + ".Manager", Member: "JobRemoved",
+			Body: []dbus.Value{dbus.Uint32(7), {Sig: "o", Text: path}, call.Body[0], dbus.String(result)}})
+	}
+	removed(job+"1", "canceled") // another's
+	if !m.silence {
+		removed(job, m.result)
+	}
+	c.Reply(call, dbus.Value{Sig: "o", Text: job})
+}
+
+// fakeUnit is a plan on a directory of the test's own, with a manager that can carry it out.
+func fakeUnit(t *testing.T) (*Plan, *manager) {
+	t.Helper()
+	p, complaints := unitOf(t, bareFacts(), `{"linux":{"cgroupsPath":":p:x"}}`)
+	if len(complaints) > 0 {
+		t.Fatal(complaints)
+	}
+	p.Dirs[0].Mountpoint = t.TempDir()
+	p.Dirs[0].Path = filepath.Join(p.Dirs[0].Mountpoint, "p-x.scope")
+	m := &manager{dir: p.Dirs[0].Path, result: "done"}
+	t.Setenv(busVariable, "unix:guid=1;unix:path="+dbustest.Serve(t, m.handle)+",guid=0")
+	return p, m
+}
+
+//spec:46
+func TestUnitStarts(t *testing.T) {
+	p, m := fakeUnit(t)
+	g, err := Make(p, 42)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(m.calls, []string{"Hello", "AddMatch", "Subscribe", "StartTransientUnit"}) || !slices.Equal(m.pids, []string{"Slice 'system.slice'", "PIDs [uint32 42]"}) {
+		t.Errorf("calls %q, %q", m.calls, m.pids)
+	}
+	// systemd has put it there; anything else is moved.
+	procs := p.Dirs[0].Path + "/" + procsFile
+	for _, c := range []struct {
+		pid  int
+		want string
+	}{{42, ""}, {43, "43"}} {
+		if err := g.Add(c.pid); err != nil {
+			t.Error(err)
+		}
+		if raw, _ := os.ReadFile(procs); string(raw) != c.want {
+			t.Errorf("after %d: %q", c.pid, raw)
+		}
+	}
+	os.Remove(procs)
+	if err := Open(g.State()).Delete(); err != nil {
+		t.Error(err)
+	}
+	if !slices.Contains(m.calls, "StopUnit") || Open(g.State()).Exists() {
+		t.Errorf("not stopped: %q", m.calls)
+	}
+}
+
+// A unit of that name that is on its way out is waited for; one that stays is somebody else's, and nothing of it is
+// touched.
+func TestUnitExists(t *testing.T) {
+	p, m := fakeUnit(t)
+	m.exists = 2
+	if _, err := Make(p, 42); err != nil {
+		t.Error(err)
+	}
+	p, m = fakeUnit(t)
+	m.exists = 1000
+	g, err := Make(p, 42)
+	if g != nil || err == nil || !strings.Contains(err.Error(), "another container has that name") {
+		t.Errorf("%v, %v", g, err)
+	}
+	if slices.Contains(m.calls, "StopUnit") || g.State().Unit != "" {
+		t.Error("what is not ours is stopped")
+	}
+}
+
+func TestUnitOfABusyGroup(t *testing.T) {
+	p, m := fakeUnit(t)
+	os.MkdirAll(p.Dirs[0].Path, 0o755)
+	os.WriteFile(p.Dirs[0].Path+"/"+procsFile, []byte("1\n"), 0o644)
+	if g, err := Make(p, 42); g != nil || err == nil || !strings.Contains(err.Error(), "is not empty") || len(m.calls) > 0 {
+		t.Errorf("%v, %v, %q", g, err, m.calls)
+	}
+}
+
+// Each way in which systemd may fail: the message, and whether there is something to take back.
+func TestUnitFails(t *testing.T) {
+	patience := busPatience
+	defer func() { busPatience = patience }()
+	for _, c := range []struct {
+		name string
+		set  func(*manager)
+		want string
+		hint string
+		ours bool
+	}{
+		{"the job fails", func(m *manager) { m.result = "failed" }, "systemd's job ended as failed", "journal", true},
+		{"the job is canceled", func(m *manager) { m.result = "canceled" }, "ended as canceled", "journal", true},
+		{"the job takes for ever", func(m *manager) { m.silence = true }, "waiting for StartTransientUnit: no answer in time", "systemctl list-jobs", true},
+		{"systemd is stuck", func(m *manager) { m.silent = "StartTransientUnit" }, "no answer in time", "systemctl list-jobs", true},
+		{"the bus is stuck", func(m *manager) { m.silent = "Hello" }, "connect to systemd", "systemctl list-jobs", false},
+		{"no right", func(m *manager) { m.refuse = "org.freedesktop.DBus.Error.AccessDenied" }, "refused", "run as root", false},
+		{"an unknown property", func(m *manager) { m.refuse = "org.freedesktop.DBus.Error.PropertyReadOnly" }, "refused", "org.systemd.property", false},
+		{"no systemd on the bus", func(m *manager) { m.refuse = "org.freedesktop.DBus.Error.ServiceUnknown" }, "refused", "cgroupfs manager", false},
+		{"elsewhere", func(m *manager) { m.dir = "" }, "has started it elsewhere", "same cgroup namespace", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, m := fakeUnit(t)
+			busPatience = 300 * time.Millisecond
+			c.set(m)
+			g, err := Make(p, 42)
+			var e *fault.Error
+			if !errors.As(err, &e) || !strings.Contains(err.Error(), c.want) || !strings.Contains(e.Hint, c.hint) {
+				t.Fatalf("%v", err)
+			}
+			if (g.State().Unit != "") != c.ours {
+				t.Errorf("left to take back: %+v", g.State())
+			}
+			if c.ours {
+				m.Lock()
+				m.silence, m.silent = false, ""
+				m.Unlock()
+				os.Remove(p.Dirs[0].Path + "/" + procsFile)
+				if err := g.Delete(); err != nil || g.Exists() {
+					t.Errorf("taken back: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// Without a bus nothing starts, and what is recorded can still be deleted.
+//
+//spec:46
+func TestNoBus(t *testing.T) {
+	p, _ := fakeUnit(t)
+	for address, want := range map[string]string{
+		"unix:path=" + t.TempDir() + "/none": "systemd does not run here",
+		"tcp:host=localhost,port=1":          "give unix:path=",
+		"path=/run/x":                        "give unix:path=",
+	} {
+		t.Setenv(busVariable, address)
+		g, err := Make(p, 42)
+		var e *fault.Error
+		if g != nil || !errors.As(err, &e) || !strings.Contains(e.Hint, want) {
+			t.Errorf("%s: %v", address, err)
+		}
+		os.MkdirAll(p.Dirs[0].Path, 0o755)
+		if g := Open(p.State()); g.Delete() != nil || g.Exists() {
+			t.Error("not deleted")
+		}
+	}
+}
