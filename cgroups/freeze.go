@@ -168,7 +168,7 @@ func (g *Group) Kill() error {
 		switch err := writeFile(d.Path, "cgroup.kill", "1"); { // Linux 5.14
 		case err == nil:
 			return nil
-		case err != unix.ENOENT:
+		case err != unix.ENOENT && err != unix.ENODEV: // ENODEV: it has just been removed, by systemd
 			return failed("write", d.Path+"/cgroup.kill", err)
 		}
 	}

@@ -420,7 +420,7 @@ func remove(dir string, deadline time.Time) error {
 	for pause := 250 * time.Microsecond; ; pause = min(pause*2, 100*time.Millisecond) {
 		errno := unix.Rmdir(dir)
 		switch errno {
-		case nil, unix.ENOENT:
+		case nil, unix.ENOENT, unix.ENODEV: // ENODEV: somebody else was quicker
 			return nil
 		case unix.EINTR:
 			continue
@@ -428,7 +428,7 @@ func remove(dir string, deadline time.Time) error {
 			if err := removeBelow(dir, deadline); err != nil {
 				return err
 			}
-			if errno = unix.Rmdir(dir); errno == nil || errno == unix.ENOENT {
+			if errno = unix.Rmdir(dir); errno == nil || errno == unix.ENOENT || errno == unix.ENODEV {
 				return nil
 			}
 		}

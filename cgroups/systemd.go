@@ -180,14 +180,15 @@ func (p *Plan) makeRoom() {
 	}
 }
 
-const propertyPrefix = "org.systemd.property."
+// PropertyAnnotations is what the annotations begin with that set properties of a systemd unit.
+const PropertyAnnotations = "org.systemd.property."
 
 // annotated reads the annotations org.systemd.property.NAME: a property of the unit, its value in GVariant's text format.
 // systemd's files speak of seconds (TimeoutStopSec) where its bus wants microseconds (TimeoutStopUSec): here both are
 // understood.
 func annotated(annotations map[string]string) (out []Property, complaints fault.List) {
 	for _, key := range sortedKeys(annotations) {
-		name, ok := strings.CutPrefix(key, propertyPrefix)
+		name, ok := strings.CutPrefix(key, PropertyAnnotations)
 		if !ok {
 			continue
 		}
@@ -206,7 +207,7 @@ func annotated(annotations map[string]string) (out []Property, complaints fault.
 
 func annotatedProperty(name, text string) (Property, *fault.Error) {
 	if len(name) < 3 || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" {
-		return Property{}, refuse("", "is not the name of a unit's property: letters only", "such as "+propertyPrefix+"TimeoutStopSec")
+		return Property{}, refuse("", "is not the name of a unit's property: letters only", "such as "+PropertyAnnotations+"TimeoutStopSec")
 	}
 	if slices.Contains([]string{"PIDs", "Slice", "Delegate"}, name) {
 		return Property{}, refuse("", "is for the runtime to set", "the slice comes from /linux/cgroupsPath")

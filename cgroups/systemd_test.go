@@ -290,13 +290,13 @@ func TestAnnotatedProperties(t *testing.T) {
 		}
 		annotations := map[string]string{"org.systemd.propertyx": "?", "other": "?"}
 		for name, value := range given {
-			annotations[propertyPrefix+name] = value
+			annotations[PropertyAnnotations+name] = value
 		}
 		p, complaints := NewPlan(&specs.Spec{Annotations: annotations}, "id", v2Facts(), Options{Manager: ManagerSystemd})
 		if refused, ok := strings.CutPrefix(want, "!"); ok {
 			field := slices.Sorted(maps.Keys(given))[0]
 			if len(complaints) != 1 || !strings.Contains(complaints[0].Msg, refused) || complaints[0].Hint == "" ||
-				complaints[0].Field != fault.Pointer("/annotations").At(propertyPrefix+field) {
+				complaints[0].Field != fault.Pointer("/annotations").At(PropertyAnnotations+field) {
 				t.Errorf("%s: %v", in, complaints)
 			}
 			continue
@@ -314,7 +314,7 @@ func TestAnnotatedProperties(t *testing.T) {
 
 // Without systemd nobody reads the annotations.
 func TestAnnotationsOfAnotherManager(t *testing.T) {
-	spec := &specs.Spec{Annotations: map[string]string{propertyPrefix + "TasksMax": "?"}}
+	spec := &specs.Spec{Annotations: map[string]string{PropertyAnnotations + "TasksMax": "?"}}
 	if p, complaints := NewPlan(spec, "id", v2Facts(), Options{}); len(complaints) > 0 || p.Unit != nil {
 		t.Errorf("%v, %v", p.Unit, complaints)
 	}

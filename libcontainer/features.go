@@ -15,8 +15,9 @@ import (
 
 // Features says what Berth knows, as features.md wants it: whether this
 // machine has it is another matter, but for the seccomp flags. It is made from
-// the tables that planning itself uses. No annotation of a config.json changes
-// what is done, so that none is potentially unsafe.
+// the tables that planning itself uses. The annotations that change what is done,
+// and are potentially unsafe for that, are those of systemd's units. A user's own
+// systemd is not asked for units yet.
 func Features(facts host.Facts) features.Features {
 	yes := true
 	systemd, systemdUser := slices.Contains(cgroups.Managers(), cgroups.ManagerSystemd), false
@@ -48,6 +49,7 @@ func Features(facts host.Facts) features.Features {
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
 			NetDevices:      &features.NetDevices{Enabled: &yes},
 		},
+		PotentiallyUnsafeConfigAnnotations: []string{cgroups.PropertyAnnotations},
 		Annotations: map[string]string{
 			// The name that features.md and other runtimes have for it.
 			"io.github.seccomp.libseccomp.version": seccomp.Version(),

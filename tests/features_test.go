@@ -24,8 +24,6 @@ func TestFeaturesDocument(t *testing.T) {
 	if err := d.Decode(&f); err != nil {
 		t.Fatal(err)
 	}
-	// Left out because it would be empty: no annotation is potentially unsafe.
-	f.PotentiallyUnsafeConfigAnnotations = []string{"-"}
 	for _, path := range emptyFields(reflect.ValueOf(f), "") {
 		t.Errorf("%s is missing or empty", path)
 	}
