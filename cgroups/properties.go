@@ -62,27 +62,39 @@ func (p *Plan) resourceProperties() []Property {
 	return append(out, p.deviceProperties()...)
 }
 
-// amounts are the properties that are one number, of the files of both versions.
-var amounts = map[string]string{
-	"memory.max": "MemoryMax", "memory.low": "MemoryLow", "memory.high": "MemoryHigh", "memory.min": "MemoryMin",
-	"memory.swap.max": "MemorySwapMax", "cpu.weight": "CPUWeight", "pids.max": "TasksMax",
+// named is the property that stands for a file, or for a key of io.max. Tables in order need nothing at start-up.
+type named [][2]string
 
-	"memory.limit_in_bytes": "MemoryLimit", "cpu.shares": "CPUShares",
-	"blkio.bfq.weight": "BlockIOWeight", "blkio.weight": "BlockIOWeight",
+func (t named) of(key string) string {
+	for _, pair := range t {
+		if pair[0] == key {
+			return pair[1]
+		}
+	}
+	return ""
+}
+
+// amounts are the properties that are one number, of the files of both versions.
+var amounts = named{
+	{"memory.max", "MemoryMax"}, {"memory.low", "MemoryLow"}, {"memory.high", "MemoryHigh"}, {"memory.min", "MemoryMin"},
+	{"memory.swap.max", "MemorySwapMax"}, {"cpu.weight", "CPUWeight"}, {"pids.max", "TasksMax"},
+
+	{"memory.limit_in_bytes", "MemoryLimit"}, {"cpu.shares", "CPUShares"},
+	{"blkio.bfq.weight", "BlockIOWeight"}, {"blkio.weight", "BlockIOWeight"},
 }
 
 // rates are the properties of one device each.
-var rates = map[string]string{
-	"rbps": "IOReadBandwidthMax", "wbps": "IOWriteBandwidthMax", "riops": "IOReadIOPSMax", "wiops": "IOWriteIOPSMax",
+var rates = named{
+	{"rbps", "IOReadBandwidthMax"}, {"wbps", "IOWriteBandwidthMax"}, {"riops", "IOReadIOPSMax"}, {"wiops", "IOWriteIOPSMax"},
 
-	"blkio.throttle.read_bps_device": "BlockIOReadBandwidth", "blkio.throttle.write_bps_device": "BlockIOWriteBandwidth",
-	"blkio.bfq.weight_device": "BlockIODeviceWeight", "blkio.weight_device": "BlockIODeviceWeight",
+	{"blkio.throttle.read_bps_device", "BlockIOReadBandwidth"}, {"blkio.throttle.write_bps_device", "BlockIOWriteBandwidth"},
+	{"blkio.bfq.weight_device", "BlockIODeviceWeight"}, {"blkio.weight_device", "BlockIODeviceWeight"},
 }
 
 // propertiesOf are those of one write; none where systemd has no word for it, or the value is one that only the kernel
 // may understand (linux.resources.unified).
 func (p *Plan) propertiesOf(w Write) []Property {
-	if name := amounts[w.File]; name != "" {
+	if name := amounts.of(w.File); name != "" {
 		return amount(name, w.Value)
 	}
 	switch w.File {
@@ -105,7 +117,7 @@ func (p *Plan) propertiesOf(w Write) []Property {
 	case "io.max":
 		return ioMax(w.Value)
 	}
-	if name := rates[w.File]; name != "" {
+	if name := rates.of(w.File); name != "" {
 		dev, value, _ := strings.Cut(w.Value, " ")
 		return perDevice(name, dev, value)
 	}
@@ -214,7 +226,7 @@ func ioMax(text string) (out []Property) {
 	words := strings.Fields(text)
 	for _, word := range words[min(1, len(words)):] {
 		key, value, _ := strings.Cut(word, "=")
-		if name := rates[key]; name != "" {
+		if name := rates.of(key); name != "" {
 			out = append(out, perDevice(name, words[0], value)...)
 		}
 	}
