@@ -162,6 +162,8 @@ func noGroups(facts host.Facts, opt Options) string {
 	switch {
 	case opt.Manager == ManagerDisabled:
 		return "the cgroup manager is disabled"
+	case (opt.Rootless || facts.EUID != 0) && opt.Manager == ManagerSystemd:
+		return "a user's own systemd is not asked for scopes yet"
 	case opt.Rootless || facts.EUID != 0:
 		return "an ordinary user may not make control groups here"
 	}

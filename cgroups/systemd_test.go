@@ -325,7 +325,7 @@ func TestUnitOfAnOrdinaryUser(t *testing.T) {
 	facts := v2Facts()
 	facts.EUID = 1000
 	p, complaints := unitOf(t, facts, `{}`)
-	if len(complaints) > 0 || p.Unit != nil || len(p.Warnings) != 1 {
+	if len(complaints) > 0 || p.Unit != nil || len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0].Msg, "user's own systemd") {
 		t.Errorf("%v, %v, %v", p.Unit, complaints, p.Warnings)
 	}
 }

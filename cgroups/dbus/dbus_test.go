@@ -77,6 +77,7 @@ func TestParse(t *testing.T) {
 		{"('a' 'b')", "", "!parted by commas"},
 		{"@a 5", "", "!is not a type"},
 		{"@a{sv} []", "", "!is not a type"},
+		{"@h 5", "", "!is not a type"},
 		{"@v <5>", "", "!is not a type"},
 		{"{'a': 1}", "", "!dictionaries and variants"},
 		{"<1>", "", "!dictionaries and variants"},

@@ -112,7 +112,7 @@ func (p *parser) signed(sig string, depth int) Value {
 		p.at++
 	}
 	said := p.in[from:p.at]
-	if n := complete(said, 0); n == 0 || n != len(said) || strings.ContainsAny(said, "{}v") {
+	if n := complete(said, 0); n == 0 || n != len(said) || strings.ContainsAny(said, "{}vh") {
 		return p.fail("@%s is not a type that is read here", said)
 	}
 	return p.typed(said, sig, depth)
@@ -317,7 +317,7 @@ func complete(sig string, depth int) int {
 	switch {
 	case sig == "" || depth > maxDepth:
 		return 0
-	case strings.IndexByte("ybnqiuxtdsogv", sig[0]) >= 0:
+	case strings.IndexByte("ybnqiuxtdsogvh", sig[0]) >= 0:
 		return 1
 	case sig[0] == 'a':
 		if n := complete(sig[1:], depth+1); n > 0 {
