@@ -38,8 +38,12 @@ func dialSystemd() (*systemd, error) {
 		return nil, err
 	}
 	if !named {
-		if conn, err := dbus.Dial(privateSocket, busPatience); err == nil {
+		conn, err := dbus.Dial(privateSocket, busPatience)
+		switch {
+		case err == nil:
 			return &systemd{conn}, nil
+		case errors.Is(err, dbus.ErrTimeout): // it is there, and stuck
+			return nil, busFailed("connect to systemd", privateSocket, err)
 		}
 	}
 	conn, err := dbus.Dial(path, busPatience)
