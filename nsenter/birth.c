@@ -129,22 +129,31 @@ static _Noreturn void become_preamble(int channel)
 
 /* needed tells whether the command line is one that starts a process in a
  * container. One that only looks like it costs a process that ends with the
- * command. */
-static int needed(int argc, char **argv)
+ * command. musl gives constructors no arguments. */
+static int needed(void)
 {
-	for (int i = 1; i < argc; i++)
-		if (!strcmp(argv[i], "exec") || !strcmp(argv[i], "run") || !strcmp(argv[i], "create"))
+	char line[4096];
+	int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return 0;
+	line[n] = 0;
+	for (char *arg = line; arg < line + n; arg += strlen(arg) + 1)
+		if (!strcmp(arg, "exec") || !strcmp(arg, "run") || !strcmp(arg, "create"))
 			return 1;
 	return 0;
 }
 
 /* bear_early comes before prefault's constructor, which binds the process to
- * one processor. glibc gives constructors the arguments of main. */
-__attribute__((constructor(101))) static void bear_early(int argc, char **argv)
+ * one processor. */
+__attribute__((constructor(101))) static void bear_early(void)
 {
 	int pair[2], on = 1;
 
-	if (getenv(ENVIRONMENT) != NULL || !needed(argc, argv))
+	if (getenv(ENVIRONMENT) != NULL || !needed())
 		return;
 	for (int fd = 0; fd < 3; fd++)
 		if (fcntl(fd, F_GETFD) < 0)

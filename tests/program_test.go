@@ -275,21 +275,31 @@ func (m *match) perform(s *step) (errno string, err error) {
 	return "", nil
 }
 
-// fork: the parent tells the runtime and ends, the child goes on.
+// fork: the parent tells the runtime and ends, the child goes on. What the C library adds to fork(3) is no matter.
 func (m *match) fork() error {
+	m.pass("rt_sigprocmask")
 	c, err := m.expect("clone", "clone3", "fork")
 	if err != nil {
 		return err
 	}
+	m.pass("rt_sigprocmask")
 	if err := m.sequence("sendmsg", "exit_group"); err != nil {
 		return err
 	}
 	m.thread, m.at = c.value(), 0
-	// The C library's own, of every child of fork(3).
-	if c, ok := m.peek(); ok && c.name == "set_robust_list" {
+	m.pass("set_robust_list", "gettid", "rt_sigprocmask")
+	return nil
+}
+
+// pass goes past calls of these names.
+func (m *match) pass(names ...string) {
+	for {
+		c, ok := m.peek()
+		if !ok || !slices.Contains(names, c.name) {
+			return
+		}
 		m.at++
 	}
-	return nil
 }
 
 // find: each candidate is looked at until one may be executed.
@@ -304,8 +314,12 @@ func (m *match) find(s *step) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if c.args[1] != candidate {
-			return "", fmt.Errorf("looks for %s, not %s", c.args[1], candidate)
+		path := c.args[min(1, len(c.args)-1)]
+		if c.name == "stat" {
+			path = c.args[0]
+		}
+		if path != candidate {
+			return "", fmt.Errorf("looks for %s, not %s", path, candidate)
 		}
 		if c.errno() != "" || strings.Contains(strings.Join(c.args, " "), "st_mode=S_IFDIR") {
 			continue

@@ -103,7 +103,7 @@ func collects(sig unix.Signal) bool {
 	case unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS, unix.SIGPROF:
 		// Faults of the runtime itself, and the Go runtime's own.
 		return false
-	case 32, 33: // the C library's threads use them
+	case 32, 33, 34: // the C library's threads use them
 		return false
 	case unix.SIGURG: // the Go runtime preempts goroutines with it
 		return false

@@ -1,9 +1,11 @@
 #define _GNU_SOURCE
-#include <malloc.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "prefault.h"
 
@@ -29,7 +31,14 @@ static void populate(void *at, size_t length)
 	madvise((void *)from, (uintptr_t)at + length - from, MADV_POPULATE_WRITE);
 }
 
-extern char __data_start[], _end[];
+#ifdef __GLIBC__
+extern char __data_start[];
+#define DATA __data_start
+#else
+extern char __bss_start[]; /* ld itself has no name for where .data begins */
+#define DATA __bss_start
+#endif
+extern char _end[];
 
 static cpu_set_t processors;
 static int pinned;
@@ -60,8 +69,10 @@ __attribute__((constructor)) static void prefault_data(void)
 		return;
 	wanted = 1;
 	pin();
-	populate(__data_start, (size_t)(_end - __data_start));
+	populate(DATA, (size_t)(_end - DATA));
+#ifdef __GLIBC__
 	mallopt(M_ARENA_MAX, 1); /* threads need no heap of 64 MiB each */
+#endif
 }
 
 void *__real_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset);
