@@ -110,6 +110,17 @@ func passedOver(root, name string, err error) *fault.Error {
 
 func (c *Container) group() *cgroups.Group { return cgroups.Open(c.record.Cgroup) }
 
+// ownNamespaces are the container's own, as CLONE_NEW* flags for setns(2) with
+// a pidfd of init: the kernel joins them in the order that works.
+func (c *Container) ownNamespaces() (flags int) {
+	for _, k := range kinds {
+		if c.hasOwn(k.proc) {
+			flags |= k.flag
+		}
+	}
+	return flags
+}
+
 // hasOwn tells whether the container has its own namespace of a kind.
 func (c *Container) hasOwn(kind string) bool { return slices.Contains(c.record.Namespaces, kind) }
 

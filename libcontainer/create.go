@@ -201,7 +201,7 @@ func (c *creation) firstRecord() record {
 		OCIVersion: c.bundle.Spec.Version, ID: c.ID,
 		Bundle: c.bundle.Dir, Rootfs: rootfsPath(c.bundle),
 		Created: time.Now().UTC(), UID: c.facts.EUID, Annotations: c.bundle.Spec.Annotations,
-		OwnPIDs: n.isNew("pid"), Namespaces: own, Privileged: c.plan.privileged, NoKeyring: c.opt.NoNewKeyring,
+		OwnPIDs: n.isNew("pid"), Namespaces: own, NoKeyring: c.opt.NoNewKeyring,
 		Process: c.bundle.Spec.Process != nil, Hooks: kindsOf(c.bundle.Spec.Hooks),
 	}
 }
@@ -382,8 +382,8 @@ func (c *creation) answer(id nsenter.SyncID) (err error) {
 }
 
 // limits sets what the runtime alone may set: in the group, what the preamble
-// would have counted in; the group of resctrl; of init, while it still has the runtime's own ids,
-// without which prlimit(2) needs CAP_SYS_RESOURCE.
+// would have counted in; the group of resctrl; of init, while it still has the
+// runtime's own ids, without which prlimit(2) needs CAP_SYS_RESOURCE.
 func (c *creation) limits() error {
 	if err := c.adopted(); err != nil {
 		return err

@@ -32,12 +32,7 @@ func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (
 	namespaces, _ := planNamespaces(spec, facts)
 	p := &execPlan{
 		user: c.hasOwn("user"), forks: c.hasOwn("pid"), chroot: !c.hasOwn("mnt"),
-		privileged: facts.Privileged(),
-	}
-	for _, k := range kinds {
-		if c.hasOwn(k.proc) {
-			p.pidfd |= k.flag
-		}
+		pidfd: c.ownNamespaces(), privileged: facts.Privileged(),
 	}
 	var complaints fault.List
 	p.process, p.notes, complaints = process.NewPlan(spec, facts, process.Options{

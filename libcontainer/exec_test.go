@@ -21,7 +21,7 @@ import (
 // the plan of a process that joins it.
 func joining(t *testing.T, machine string, own []string, change func(*specs.Spec)) *execPlan {
 	t.Helper()
-	c := &Container{ID: "id", record: record{ID: "id", PID: 42, Namespaces: own, Privileged: machine != "6.18 user"}}
+	c := &Container{ID: "id", record: record{ID: "id", PID: 42, Namespaces: own}}
 	spec := load(t, change).Spec
 	joined := &specs.Spec{Version: spec.Version, Process: spec.Process, Linux: spec.Linux}
 	plan, err := c.planExec(joined, machines()[machine], 2)
@@ -123,7 +123,7 @@ func TestExecTerminal(t *testing.T) {
 //
 //spec:26,27
 func TestExecLabels(t *testing.T) {
-	c := &Container{ID: "id", record: record{ID: "id", PID: 42, Namespaces: []string{"pid", "mnt"}, Privileged: true}}
+	c := &Container{ID: "id", record: record{ID: "id", PID: 42, Namespaces: []string{"pid", "mnt"}}}
 	facts := machines()["6.18 cgroup2"]
 	facts.LSM = host.LSM{AppArmor: true, SELinux: true}
 	spec := load(t, func(s *specs.Spec) {

@@ -185,7 +185,7 @@ func holdExec(t *testing.T, machine string, spec *specs.Spec, facts host.Facts) 
 		return
 	}
 	for _, own := range [][]string{nil, {"mnt", "pid"}, {"ipc", "uts", "net", "pid", "cgroup", "time", "mnt", "user"}} {
-		c := &Container{ID: "fuzz", record: record{ID: "fuzz", PID: 42, Namespaces: own, Privileged: true}}
+		c := &Container{ID: "fuzz", record: record{ID: "fuzz", PID: 42, Namespaces: own}}
 		plan, err := c.planExec(&specs.Spec{Version: spec.Version, Process: spec.Process, Linux: spec.Linux}, facts, 1)
 		if err != nil || compileSeccomp(plan.process, "") != nil {
 			continue

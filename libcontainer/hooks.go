@@ -2,7 +2,6 @@ package libcontainer
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -181,55 +180,26 @@ func hookArgs(h specs.Hook) []string {
 // little program of its own.
 func (c *Container) hookInside(call supervise.HookCall) supervise.HookStarter {
 	return func(stdin, output int) (int, error) {
-		files, err := c.openInside()
+		target, err := c.openInit()
 		if err != nil {
 			return 0, err
 		}
-		defer closeAll(files)
+		defer target.Close()
 		program, err := c.hookProgram(call)
 		if err != nil {
 			return 0, err
 		}
-		return startInside(program, files, stdin, output)
+		return startInside(program, target, stdin, output)
 	}
 }
 
-// openInside opens init's namespaces, in the order of joined.
-func (c *Container) openInside() ([]*os.File, error) {
-	var files []*os.File
-	for _, k := range c.joined() {
-		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", c.record.PID, k.proc))
-		if err != nil {
-			closeAll(files)
-			return nil, fault.From(err, "open", "the container's "+k.proc+" namespace")
-		}
-		files = append(files, f)
-	}
-	return files, nil
-}
-
-// joined are the container's own namespaces in the order in which a hook joins
-// them: the user namespace first only where it gives the rights for the rest.
-func (c *Container) joined() []kind {
-	var out []kind
-	for _, k := range kinds {
-		switch {
-		case !c.hasOwn(k.proc):
-		case k.proc == "user" && !c.record.Privileged:
-			out = append([]kind{k}, out...)
-		default:
-			out = append(out, k)
-		}
-	}
-	return out
-}
-
+// hookProgram receives a pidfd of init.
 func (c *Container) hookProgram(call supervise.HookCall) (*nsenter.Program, error) {
-	joined := c.joined()
-	b := nsenter.NewBuilder(len(joined))
+	const init = nsenter.Reg(1)
+	b := nsenter.NewBuilder(1)
 	b.For(nsenter.Origin{Field: call.At, Op: "join the container's namespaces for hook", Path: call.Hook.Path, Phase: fault.PhaseHooks})
-	for i, k := range joined {
-		b.Setns(nsenter.Reg(i+1), k.flag)
+	if own := c.ownNamespaces(); own != 0 {
+		b.Setns(init, own)
 	}
 	if c.hasOwn("user") {
 		becomeRoot(b)
@@ -253,7 +223,7 @@ func isSubreaper() bool {
 
 // startInside returns the pid of the hook, once it is executed. Where the
 // program forks, the hook is an orphan that only a subreaper can wait for.
-func startInside(program *nsenter.Program, files []*os.File, stdin, output int) (pid int, err error) {
+func startInside(program *nsenter.Program, target *os.File, stdin, output int) (pid int, err error) {
 	if !isSubreaper() {
 		if err := supervise.SetSubreaper(true); err != nil {
 			return 0, err
@@ -266,7 +236,7 @@ func startInside(program *nsenter.Program, files []*os.File, stdin, output int) 
 	}
 	defer child.Close()
 	pid = child.PID
-	if err := child.Send(program, files); err != nil {
+	if err := child.Send(program, []*os.File{target}); err != nil {
 		unix.Kill(pid, unix.SIGKILL)
 		child.Wait()
 		return 0, err

@@ -50,9 +50,8 @@ type Plan struct {
 	Hooks      *specs.Hooks    `json:"hooks,omitempty"`
 	Notes      []*fault.Error  `json:"-"` // what is worth saying but no failure
 
-	privileged bool
-	fifo       bool
-	entry      groupEntry
+	fifo  bool
+	entry groupEntry
 }
 
 // NewPlan decides what to do for a bundle on a machine. It reads and touches
@@ -63,7 +62,7 @@ func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error)
 	complaints := b.Check()
 	p := &Plan{
 		ID: opt.ID, Hooks: spec.Hooks, Devices: netdev.NewPlan(spec),
-		privileged: facts.Privileged(), fifo: opt.Fifo,
+		fifo: opt.Fifo,
 	}
 
 	// The rooms know what bundle cannot; what it has said already stands.

@@ -53,7 +53,6 @@ func (r *record) encode() []byte {
 	w.flag("process", r.Process)
 	w.texts("hooks", r.Hooks)
 	w.texts("namespaces", r.Namespaces)
-	w.flag("privileged", r.Privileged)
 	w.flag("noKeyring", r.NoKeyring)
 	if r.Exec != nil {
 		w.key("exec")
@@ -214,8 +213,6 @@ func (r *record) field(d *jsonReader, key string) {
 		r.Hooks = d.texts()
 	case "namespaces":
 		r.Namespaces = d.texts()
-	case "privileged":
-		r.Privileged = d.flag()
 	case "noKeyring":
 		r.NoKeyring = d.flag()
 	case "exec":

@@ -60,8 +60,7 @@ type record struct {
 	Process    bool           `json:"process,omitempty"`    // config.json has one
 	Hooks      []string       `json:"hooks,omitempty"`      // the kinds that config.json has
 	Namespaces []string       `json:"namespaces,omitempty"` // own ones, for hooks that run in them
-	Privileged bool           `json:"privileged,omitempty"`
-	NoKeyring  bool           `json:"noKeyring,omitempty"` // its processes keep the session keyring of the runtime
+	NoKeyring  bool           `json:"noKeyring,omitempty"`  // its processes keep the session keyring of the runtime
 
 	// Exec are the program's steps after exec.fifo, for start to explain.
 	Exec *ExecSteps `json:"exec,omitempty"`
