@@ -33,7 +33,7 @@ cross-arm64: setup-test ## build bin/berth-arm64 with Debian's cross compiler
 	PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig $(GO_BUILD) -o bin/berth-arm64 .
 
 setup: setup-test ## install the Debian packages that are missing (nothing to do takes no time)
-setup-build setup-test: setup-%:
+setup-build setup-test setup-vm: setup-%:
 	@tests/setup $*
 
 check: bin/berth lint lint-c ## the inner loop: build, lints, all that needs no root; under two minutes
@@ -70,6 +70,9 @@ validation-peers: setup-test ## what the suite's list says of runc and crun
 test-security: bin/berth setup-test ## what got out of other runtimes, one line for each (root; BERTH_SECURITY_TRIES=N for longer races)
 	@cd tests/security && $(GO_TEST) -count=1
 
+vm-shell: bin/berth setup-vm ## run SCRIPT=file as root in the virtual machine (Debian 12, systemd, cgroup v2; no KVM, no network)
+	@tests/vm/shell $(SCRIPT)
+
 vulncheck: setup-build ## what the vulnerability database knows of the modules in the binary (needs vuln.go.dev or GOVULNDB)
 	go tool -modfile=tests/tools/go.mod govulncheck -tags '$(TAGS)' .
 
@@ -90,5 +93,5 @@ help: ## this list
 		printf '%-18s%s\n' "$$name" "$$what"; done
 
 .DEFAULT_GOAL := all
-.PHONY: all setup setup-build setup-test check lint lint-c test validation validation-peers test-security vulncheck bench demo install clean \
+.PHONY: all setup setup-build setup-test setup-vm check lint lint-c test validation validation-peers test-security vm-shell vulncheck bench demo install clean \
 	cross-arm64 help
