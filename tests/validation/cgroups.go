@@ -13,17 +13,20 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// viewNames are the columns of the list: the hybrid layout as the machine has it, and the two pure ones.
-var viewNames = [...]string{"hybrid", "v1", "v2"}
+// viewNames are the columns of the list: the hybrid layout as the machine has it and the two pure ones that can be made of
+// it; a cgroup2 with all controllers, and the same with systemd as the manager of groups.
+var viewNames = [...]string{"hybrid", "v1", "v2", "unified", "systemd"}
 
 // layout is what a machine has mounted at /sys/fs/cgroup.
 type layout struct {
 	unified bool // cgroup2 at the top
 	nested  bool // cgroup2 at /sys/fs/cgroup/unified beside v1 hierarchies
+	systemd bool // systemd is the machine's init
 }
 
 func machineLayout() layout {
-	return layout{isCgroup2(cgroupRoot), isCgroup2(filepath.Join(cgroupRoot, "unified"))}
+	_, err := os.Stat("/run/systemd/system") // sd_booted(3)
+	return layout{isCgroup2(cgroupRoot), isCgroup2(filepath.Join(cgroupRoot, "unified")), err == nil}
 }
 
 func isCgroup2(path string) bool {
@@ -40,8 +43,12 @@ func (l layout) missing(view string) string {
 		return "[cgroup-hybrid] no cgroup2 at /sys/fs/cgroup/unified"
 	case view == "v1" && l.unified:
 		return "[cgroup-v1] no v1 hierarchies"
-	case view == "v2" && !l.unified && !l.nested:
-		return "[cgroup-v2] no cgroup2 hierarchy"
+	case view == "v2" && !l.nested:
+		return "[cgroup-hybrid] no cgroup2 at /sys/fs/cgroup/unified"
+	case (view == "unified" || view == "systemd") && !l.unified:
+		return "[cgroup-unified] no cgroup2 with all controllers at /sys/fs/cgroup"
+	case view == "systemd" && !l.systemd:
+		return "[systemd] systemd is not running"
 	}
 	return ""
 }
@@ -52,7 +59,7 @@ func (l layout) show(view string) error {
 	switch {
 	case view == "v1" && l.nested:
 		return unix.Unmount(nested, 0)
-	case view == "v2" && !l.unified:
+	case view == "v2":
 		return unix.Mount(nested, cgroupRoot, "", unix.MS_BIND, "")
 	}
 	return nil

@@ -97,10 +97,29 @@ func (e errand) setUp() error {
 	if err := machineLayout().show(e.View); err != nil {
 		return fmt.Errorf("show %s: %w", e.View, err)
 	}
+	if e.View == "systemd" {
+		if err := e.wrap(); err != nil {
+			return err
+		}
+	}
 	if err := os.MkdirAll(e.state(), 0o700); err != nil {
 		return err
 	}
 	return unix.Mount("tmpfs", e.state(), "tmpfs", 0, "mode=700")
+}
+
+// command is what the program takes for the runtime.
+func (e errand) command() string {
+	if e.View == "systemd" {
+		return filepath.Join(e.Temp, "systemd", filepath.Base(e.Runtime))
+	}
+	return e.Runtime
+}
+
+// wrap makes a command of the runtime that always has systemd manage the groups.
+func (e errand) wrap() error {
+	script := fmt.Sprintf("#!/bin/sh\nexec '%s' --systemd-cgroup \"$@\"\n", e.Runtime)
+	return errors.Join(os.MkdirAll(filepath.Dir(e.command()), 0o755), os.WriteFile(e.command(), []byte(script), 0o755))
 }
 
 // state is where the runtime keeps its containers when it is not told another place.
@@ -113,7 +132,7 @@ func (e errand) run() result {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, e.Program)
 	cmd.Dir = e.Dir
-	cmd.Env = append(os.Environ(), "RUNTIME="+e.Runtime, "TMPDIR="+e.Temp)
+	cmd.Env = append(os.Environ(), "RUNTIME="+e.command(), "TMPDIR="+e.Temp)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = time.Second // containers may hold the pipes
 	mounts := mountPoints()

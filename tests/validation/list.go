@@ -28,7 +28,7 @@ func agree(want, got string) bool {
 
 // list is expect.txt: what each program is expected to say of each runtime in each view, and why where that is a failure.
 //
-//	NAME | berth's three verdicts | runc's | crun's
+//	NAME | berth's verdicts, one a view | runc's | crun's
 //	    reason, for people; may begin with a condition in brackets
 //
 // Comment lines come first.
@@ -102,7 +102,11 @@ func (l *list) String() string {
 func (e *entry) row() string {
 	row := fmt.Sprintf("%-32s", e.program)
 	for _, words := range e.words {
-		row += fmt.Sprintf("| %-4s %-4s %-4s ", words[0], words[1], words[2])
+		row += "|"
+		for _, word := range words {
+			row += fmt.Sprintf(" %-4s", word)
+		}
+		row += " "
 	}
 	return strings.TrimRight(row, " ")
 }
@@ -139,7 +143,9 @@ func (l *list) set(program, runtime, view, verdict string) {
 	if l.find(program) == nil {
 		e := entry{program: program}
 		for i := range e.words {
-			e.words[i] = [len(viewNames)]string{unknown, unknown, unknown}
+			for j := range e.words[i] {
+				e.words[i][j] = unknown
+			}
 		}
 		l.entries = append(l.entries, e)
 		slices.SortStableFunc(l.entries, func(a, b entry) int { return strings.Compare(a.program, b.program) })

@@ -26,6 +26,7 @@ func command() error {
 	views := flag.String("views", strings.Join(viewNames[:], ","), "cgroup `views` to run in")
 	pattern := flag.String("run", "", "only programs that match `regexp`")
 	update := flag.Bool("update", false, "write the verdicts into expect.txt")
+	only := flag.Bool("prepare", false, "build the programs and run none")
 	verbose := flag.Bool("v", false, "print every verdict and what a failing program said")
 	flag.Parse()
 
@@ -36,6 +37,9 @@ func command() error {
 	s, err := prepare(repository(), *runtime)
 	if err != nil {
 		return err
+	}
+	if *only {
+		return nil
 	}
 	list, err := readList(s.list)
 	if err != nil {

@@ -84,8 +84,8 @@ func TestListSet(t *testing.T) {
 	l.set("b", "berth", "v1", "pass")
 	l.set("a", "crun", "v2", "fail")
 	want := strings.Join([]string{
-		"a                               | ?    ?    ?    | ?    ?    ?    | ?    ?    fail",
-		"b                               | ?    pass ?    | ?    ?    ?    | ?    ?    ?",
+		"a                               | ?    ?    ?    ?    ?    | ?    ?    ?    ?    ?    | ?    ?    fail ?    ?",
+		"b                               | ?    pass ?    ?    ?    | ?    ?    ?    ?    ?    | ?    ?    ?    ?    ?",
 		"",
 	}, "\n")
 	if got := l.String(); got != want {
@@ -120,9 +120,13 @@ func TestMissing(t *testing.T) {
 		{layout{nested: true}, "v2", ""},
 		{layout{unified: true}, "hybrid", "[cgroup-hybrid] no cgroup2 at /sys/fs/cgroup/unified"},
 		{layout{unified: true}, "v1", "[cgroup-v1] no v1 hierarchies"},
-		{layout{unified: true}, "v2", ""},
+		{layout{unified: true}, "v2", "[cgroup-hybrid] no cgroup2 at /sys/fs/cgroup/unified"},
+		{layout{unified: true}, "unified", ""},
+		{layout{nested: true}, "unified", "[cgroup-unified] no cgroup2 with all controllers at /sys/fs/cgroup"},
+		{layout{unified: true}, "systemd", "[systemd] systemd is not running"},
+		{layout{unified: true, systemd: true}, "systemd", ""},
 		{layout{}, "v1", ""},
-		{layout{}, "v2", "[cgroup-v2] no cgroup2 hierarchy"},
+		{layout{}, "v2", "[cgroup-hybrid] no cgroup2 at /sys/fs/cgroup/unified"},
 	} {
 		if got := c.l.missing(c.view); got != c.want {
 			t.Errorf("%+v %s: got %q, want %q", c.l, c.view, got, c.want)

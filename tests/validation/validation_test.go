@@ -68,7 +68,7 @@ func jobs(t *testing.T, s *suite, l *list) []job {
 			continue
 		}
 		for _, program := range s.programs {
-			if why := l.elsewhere(program); why != "" {
+			if why := l.elsewhere(program, view); why != "" {
 				t.Run(program+"/"+view, func(t *testing.T) { t.Skip(why) })
 				continue
 			}
