@@ -70,7 +70,10 @@ validation-peers: setup-test ## what the suite's list says of runc and crun
 test-security: bin/berth setup-test ## what got out of other runtimes, one line for each (root; BERTH_SECURITY_TRIES=N for longer races)
 	@cd tests/security && $(GO_TEST) -count=1
 
-vm-shell: bin/berth setup-vm ## run SCRIPT=file as root in the virtual machine (Debian 12, systemd, cgroup v2; no KVM, no network)
+test-vm: bin/berth setup-test setup-vm ## scripts, validation and security suites in a virtual machine (Debian 12, systemd, cgroup v2; no KVM, no network)
+	@tests/vm/test
+
+vm-shell: bin/berth setup-vm ## run SCRIPT=file as root in that virtual machine
 	@tests/vm/shell $(SCRIPT)
 
 vulncheck: setup-build ## what the vulnerability database knows of the modules in the binary (needs vuln.go.dev or GOVULNDB)
@@ -93,5 +96,5 @@ help: ## this list
 		printf '%-18s%s\n' "$$name" "$$what"; done
 
 .DEFAULT_GOAL := all
-.PHONY: all setup setup-build setup-test setup-vm check lint lint-c test validation validation-peers test-security vm-shell vulncheck bench demo install clean \
+.PHONY: all setup setup-build setup-test setup-vm check lint lint-c test validation validation-peers test-security test-vm vm-shell vulncheck bench demo install clean \
 	cross-arm64 help

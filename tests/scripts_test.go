@@ -233,6 +233,8 @@ func condition(name, tested, view string) (bool, error) {
 		return exec.Command("unshare", "-n", "busybox", "ip", "link", "add", "dev0", "type", "veth").Run() == nil, nil
 	case "tmpfs-idmap":
 		return host.Probe().Kernel.AtLeast(6, 3), nil
+	case "kept-affinity":
+		return host.Probe().Kernel.AtLeast(6, 2), nil
 	case "weighted-interleave":
 		return host.Probe().Kernel.AtLeast(6, 9), nil
 	case "numa":

@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long a script waits for what must come.
-const patience = 10 * time.Second
+const patience = 60 * time.Second
 
 // runPTY runs a command with a new terminal as its controlling one. The terminal's output is copied to standard output,
 // and the file says what happens, one action a line:
