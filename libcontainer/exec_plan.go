@@ -40,7 +40,7 @@ func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (
 		Preserve: preserve, Joins: true,
 	})
 	p.proc = p.process.NeedsProc()
-	p.entry = planEntry(c.record.Cgroup, p.forks, p.user)
+	p.entry = planEntry(c.record.Cgroup, p.forks, p.user || c.hasOwn("cgroup"))
 	if p.entry == entersByBirth && p.process.HasInitialCPUs() {
 		p.entry = entersByMove // they hold until it is in the group
 	}

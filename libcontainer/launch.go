@@ -91,13 +91,15 @@ const (
 	entersByFork                    // what the preamble forks is
 )
 
-// planEntry decides by what the preamble does before init is there: in a user
-// namespace it has no right to the group any more (clone3(2), EACCES).
-func planEntry(groups cgroups.State, forks, userNS bool) groupEntry {
+// planEntry decides by what the preamble does before it forks: in a user
+// namespace it has no right to the group any more (clone3(2), EACCES), and from
+// another's cgroup namespace the group may not be seen (cgroups(7), nsdelegate:
+// ENOENT).
+func planEntry(groups cgroups.State, forks, leaves bool) groupEntry {
 	switch {
 	case !groups.Unified():
 		return entersByMove
-	case forks && !userNS:
+	case forks && !leaves:
 		return entersByFork
 	}
 	return entersByBirth

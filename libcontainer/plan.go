@@ -73,7 +73,7 @@ func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error)
 
 	p.Cgroup, more = cgroups.NewPlan(spec, opt.ID, facts, cgroups.Options{Manager: opt.CgroupManager, Rootless: opt.Rootless})
 	add()
-	p.entry = planEntry(p.Cgroup.State(), p.Namespaces.forks(), p.Namespaces.has("user"))
+	p.entry = planEntry(p.Cgroup.State(), p.Namespaces.forks(), p.Namespaces.has("user") || p.Namespaces.joins("cgroup"))
 	if p.Cgroup.Unit != nil {
 		p.entry = entersByMove // systemd moves it: a unit starts with a process that is there
 	}

@@ -217,11 +217,9 @@ func TestRootlessCgroupReadonly(t *testing.T) {
 		s.Process.Terminal = false
 		s.Process.Args = append([]string{"/bin/attack", "probe"}, groups...)
 		edit(&s)
-		for _, ns := range s.Linux.Namespaces {
-			if ns.Type == specs.CgroupNamespace {
-				l.Fatal("the container has a cgroup namespace")
-			}
-		}
+		s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(ns specs.LinuxNamespace) bool {
+			return ns.Type == specs.CgroupNamespace // which spec gives on cgroup v2, and hides what is looked for
+		})
 		raw, err := json.Marshal(&s)
 		l.must(err)
 		os.Remove(l.path("b/config.json"))
