@@ -97,8 +97,23 @@ func of(t declared.Test) ([]place, error) {
 	case rest > p && !slices.Contains(at, rest):
 		at = append(at, rest)
 	}
+	if inGuest(t) && !slices.Contains(at, virtual) && !slices.Contains(at, plan) {
+		at = append(at, virtual)
+	}
 	return at, nil
 }
+
+// inGuest tells whether `make test-vm` runs the test: its package is among those of tests/vm/suite, and the guest has what
+// it needs, up to a script's stops.
+func inGuest(t declared.Test) bool {
+	packages := []string{"nsenter", "cgroups", "libcontainer/process", "libcontainer/supervise", "tests", "tests/security"}
+	return (t.Script || slices.Contains(packages, path.Dir(t.File))) &&
+		!slices.ContainsFunc(t.Needs, func(name string) bool { return slices.Contains(notInGuest, name) })
+}
+
+// notInGuest are the conditions that do not hold there: Linux 6.1, cgroup v2 alone, AppArmor, no hardware of its own.
+var notInGuest = []string{"v1", "!v2", "hybrid", "cgroup1", "tmpfs-idmap", "weighted-interleave", "rt_group", "selinux", "resctrl",
+	"no-lsm", "gcc", "controller:net_cls", "controller:net_prio"}
 
 // farthest returns the place where all of the conditions hold.
 func farthest(t declared.Test, conditions []string, p place) (place, error) {
@@ -136,7 +151,7 @@ func write(table []section, tests []declared.Test) (string, []error) {
 		}
 	}
 	var body, notes strings.Builder
-	proven, total := 0, 0
+	proven, total, guest := 0, 0, 0
 	for _, s := range table {
 		fmt.Fprintf(&body, "\n## %s\n\n| | field | implemented | proven by | seen |\n|-|-|-|-|-|\n", s.title)
 		for _, r := range s.rows {
@@ -150,23 +165,27 @@ func write(table []section, tests []declared.Test) (string, []error) {
 			if total++; r.later == "" && len(proofs[number]) > 0 {
 				proven++
 			}
+			if strings.Contains(line, virtual.String()) {
+				guest++
+			}
 			delete(proofs, number)
 		}
 	}
 	for _, unknown := range slices.Sorted(maps.Keys(proofs)) {
 		complaints = append(complaints, fmt.Errorf("%s declares row %s, which is not in the table", proofs[unknown][0].File, unknown))
 	}
-	return fmt.Sprintf(head, proven, total) + notes.String() + body.String(), complaints
+	return fmt.Sprintf(head, proven, total, guest) + notes.String() + body.String(), complaints
 }
 
 const head = `# The runtime specification, field by field
 
 Made from what the tests declare (tests/spec): ` + "`go test ./tests/spec -update`" + ` writes it, and the test fails when it is stale
-or when a row has no proof. %d of %d rows are implemented in full.
+or when a row has no proof. %d of %d rows are implemented in full,
+and %d are seen in the guest of ` + "`make test-vm`" + `: Linux 6.1 with cgroup v2, systemd and AppArmor, through both cgroup managers.
 
 *Seen* is where the tests run, read off what they need: *plan* is pure and runs anywhere; *host* needs a Linux, and root
-for containers; *v2 view* needs cgroup v2, alone or beside v1; *virtual machine* needs systemd, an LSM or controllers that not
-every machine has, *hardware* what few machines have. What is missing is skipped under its name.
+for containers; *v2 view* needs cgroup v2, alone or beside v1; *virtual machine* is the guest, where
+systemd, an LSM and all controllers are, *hardware* what few machines have. What is missing is skipped under its name.
 
 ## On purpose
 
@@ -239,18 +258,20 @@ func TestPlaces(t *testing.T) {
 		{declared.Test{}, "[plan]"},
 		{declared.Test{Needs: []string{"busybox"}}, "[plan]"},
 		{declared.Test{Needs: []string{"root", "cgroup2"}}, "[v2 view]"},
-		{declared.Test{Script: true}, "[host]"},
-		{declared.Test{Script: true, Needs: []string{"root", "!resctrl"}}, "[host]"},
-		{declared.Test{Script: true, Needs: []string{"root", "v2"}}, "[v2 view]"},
-		{declared.Test{Script: true, Needs: []string{"root"}, Views: true}, "[host v2 view]"},
+		{declared.Test{Script: true}, "[host virtual machine]"},
+		{declared.Test{File: "nsenter/a_test.go", Needs: []string{"root"}}, "[host virtual machine]"},
+		{declared.Test{File: "nsenter/a_test.go"}, "[plan]"},
+		{declared.Test{Script: true, Needs: []string{"root", "!resctrl"}}, "[host virtual machine]"},
+		{declared.Test{Script: true, Needs: []string{"root", "v2"}}, "[v2 view virtual machine]"},
+		{declared.Test{Script: true, Needs: []string{"root"}, Views: true}, "[host v2 view virtual machine]"},
 		{declared.Test{Script: true, Needs: []string{"root", "controller:memory"}, Views: true}, "[host virtual machine]"},
 		{declared.Test{Script: true, Needs: []string{"root", "!v2", "controller:memory"}}, "[host]"},
 		{declared.Test{Script: true, Needs: []string{"root", "v2", "controller:memory"}}, "[virtual machine]"},
 		{declared.Test{Script: true, Needs: []string{"apparmor", "root"}}, "[virtual machine]"},
 		{declared.Test{Script: true, Needs: []string{"resctrl"}}, "[hardware]"},
 		{declared.Test{Script: true, Needs: []string{"root"}, Rest: []string{"apparmor"}}, "[host virtual machine]"},
-		{declared.Test{Script: true, Needs: []string{"root"}, Rest: []string{"!crun", "cpus2"}}, "[host]"},
-		{declared.Test{Script: true, Needs: []string{"root"}, Rest: []string{"berth"}, Views: true}, "[host v2 view]"},
+		{declared.Test{Script: true, Needs: []string{"root"}, Rest: []string{"!crun", "cpus2"}}, "[host virtual machine]"},
+		{declared.Test{Script: true, Needs: []string{"root"}, Rest: []string{"berth"}, Views: true}, "[host v2 view virtual machine]"},
 	} {
 		if got, err := of(c.test); err != nil || fmt.Sprint(got) != c.want {
 			t.Errorf("%+v: %v, %v", c.test, got, err)
@@ -282,7 +303,7 @@ func TestWrite(t *testing.T) {
 		{Name: "c", File: "s/c.txtar", Rows: []string{"2"}, Needs: []string{"moon"}, Script: true},
 	})
 	for _, want := range []string{
-		"| 1 | `one` | yes | [a](../script/a.txtar), [TestA](../a/a_test.go) | plan, host, v2 view |\n",
+		"| 1 | `one` | yes | [a](../script/a.txtar), [TestA](../a/a_test.go) | plan, host, v2 view, virtual machine |\n",
 		"| 2 | `two` | yes, see above | [s/b](../s/b.txtar), [s/c](../s/c.txtar), [TestA](../a/a_test.go) | plan, virtual machine |\n",
 		"| 3 | `three` | not yet: the driver |  |  |\n",
 		"- **2** `two`: Because.\n", "3 of 5 rows", "| 5 | `five` | no |  |  |\n",
