@@ -59,7 +59,25 @@ func perform(w Write) error {
 	}
 	e := failed("write", w.Dir+"/"+w.File, err)
 	e.Field, e.Msg = w.Field, strconv.Quote(w.Value)
+	if err == unix.EBUSY {
+		e.Msg += memoryInUse(w)
+	}
 	return e
+}
+
+// memoryInUse says what stands above a v1 limit that is refused; "" where
+// that is not known.
+func memoryInUse(w Write) string {
+	counter, ok := strings.CutSuffix(w.File, "limit_in_bytes")
+	if !ok || !strings.HasPrefix(counter, "memory.") {
+		return ""
+	}
+	usage, err1 := readFile(w.Dir, counter+"usage_in_bytes")
+	peak, err2 := readFile(w.Dir, counter+"max_usage_in_bytes")
+	if err1 != nil || err2 != nil {
+		return ""
+	}
+	return " (current usage: " + strings.TrimSpace(usage) + ", peak usage: " + strings.TrimSpace(peak) + ")"
 }
 
 // errnoNotSupported is ENOTSUPP, which is the kernel's own and leaks from

@@ -90,6 +90,24 @@ func parseSignal(s string) (unix.Signal, error) {
 	return 0, &fault.Error{Op: "signal", Path: s, Msg: "unknown signal", Code: "usage", Hint: "give a number or a name such as SIGTERM"}
 }
 
+func (r *runner) pauseCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "pause",
+		Usage:     "stop all processes of a container until it is resumed",
+		ArgsUsage: "ID",
+		Action:    func(c *cli.Context) error { return r.with(c, (*libcontainer.Container).Pause) },
+	}
+}
+
+func (r *runner) resumeCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "resume",
+		Usage:     "let the processes of a paused container go on",
+		ArgsUsage: "ID",
+		Action:    func(c *cli.Context) error { return r.with(c, (*libcontainer.Container).Resume) },
+	}
+}
+
 func (r *runner) deleteCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "delete",

@@ -43,3 +43,9 @@ func errExists(id string) error {
 func errNotRunning(id string) error {
 	return &fault.Error{Op: "container", Path: id, Msg: "container not running", Phase: fault.PhaseSignal, Code: "not-running"}
 }
+
+// errNoGroup is for a verb that needs the container's own group.
+func errNoGroup(op, id string) error {
+	return &fault.Error{Op: op, Path: id, Msg: "the container has no control group of its own", Phase: fault.PhaseCgroup, Code: "no-cgroup",
+		Hint: "it was created by an ordinary user, or with --cgroup-manager disabled, and is in the group of whoever created it"}
+}

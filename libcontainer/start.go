@@ -75,6 +75,8 @@ func describe(s specs.ContainerState) string {
 		return "stopped"
 	case specs.StateCreating:
 		return "not been created yet"
+	case StatusPaused:
+		return "been paused; resume it first"
 	}
 	return "already started (" + string(s) + ")"
 }

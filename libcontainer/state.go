@@ -24,16 +24,19 @@ import (
 
 // The state directory of a container, ROOT/ID:
 //
-//	config.json   the bundle's, as it was at create
-//	state.json    record, replaced atomically
-//	notify/       shows the process a socket for sd_notify(3), where asked for
-//	exec.fifo     init waits here for start; removed when it has begun
+//	config.json     the bundle's, as it was at create
+//	state.json      record, replaced atomically
+//	notify/         shows the process a socket for sd_notify(3), where asked for
+//	exec.fifo       init waits here for start; removed when it has begun
+//	resources.json  the limits that hold, once update has changed them
 //
 // The directory itself carries the lock (flock(2)).
 const (
 	configFile = "config.json"
 	stateFile  = "state.json"
 	fifoFile   = "exec.fifo"
+
+	resourcesFile = "resources.json"
 
 	// Beside the state directories; no ID has an '@'.
 	seccompCache = "@seccomp"
@@ -300,11 +303,11 @@ func (c *Container) status() specs.ContainerState {
 	case !alive(c.record.PID, c.record.StartTime):
 		return specs.StateStopped
 	}
+	if frozen, err := c.group().Frozen(); err == nil && frozen {
+		return StatusPaused
+	}
 	if unix.Access(c.path(fifoFile), unix.F_OK) == nil {
 		return specs.StateCreated
-	}
-	if frozen, err := cgroups.Open(c.record.Cgroup).Frozen(); err == nil && frozen {
-		return StatusPaused
 	}
 	return specs.StateRunning
 }

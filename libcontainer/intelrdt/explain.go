@@ -7,6 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// What is said where no group can be.
+const (
+	noResctrl   = "no resctrl file system is mounted"
+	hintResctrl = "mount -t resctrl resctrl /sys/fs/resctrl, on a processor with RDT (rdt_a in /proc/cpuinfo) and a kernel for it"
+)
+
 // hint returns one sentence on what to try after an operation on resctrl.
 func hint(op string, errno syscall.Errno) string {
 	switch {

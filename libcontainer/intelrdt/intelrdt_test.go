@@ -315,6 +315,53 @@ func TestKernelsOwnWords(t *testing.T) {
 	}
 }
 
+// TestSetSchemata: what update writes to the container's group, and writes
+// back.
+func TestSetSchemata(t *testing.T) {
+	root := fakeKernel(t)
+	facts := host.Facts{Resctrl: root}
+	s, err := made(t, `{"intelRdt":{"schemata":["L3:0=f;1=f"]}}`, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(filepath.Join(root, "id/schemata"), []byte("    L3:0=0f;1=0f\n    MB:0= 20;1=100\n"), 0o644)
+	back, err := s.SetSchemata(&specs.LinuxIntelRdt{MemBwSchema: "MB:0=30", L3CacheSchema: "L3:0=1"}, facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, _ := os.ReadFile(filepath.Join(root, "id/schemata"))
+	if !strings.HasSuffix(string(raw), "L3:0=1\nMB:0=30\n") {
+		t.Errorf("written:\n%s", raw)
+	}
+	if err := back(); err != nil {
+		t.Fatal(err)
+	}
+	raw, _ = os.ReadFile(filepath.Join(root, "id/schemata"))
+	if !strings.HasSuffix(string(raw), "L3:0=1\nMB:0=30\nL3:0=0f;1=0f\nMB:0= 20;1=100\n") {
+		t.Errorf("written back:\n%s", raw)
+	}
+
+	change := &specs.LinuxIntelRdt{MemBwSchema: "MB:0=30"}
+	for _, c := range []struct {
+		s     State
+		facts host.Facts
+		code  string
+	}{
+		{s, host.Facts{}, "no-resctrl"}, {State{}, facts, "no-resctrl-group"}, {State{Tasks: []string{root}}, facts, "no-resctrl-group"},
+	} {
+		var e *fault.Error
+		if _, err := c.s.SetSchemata(change, c.facts); !errors.As(err, &e) || e.Code != c.code || e.Field != "/linux/intelRdt/memBwSchema" {
+			t.Errorf("%+v: %v", c.s, err)
+		}
+		if _, err := c.s.SetSchemata(&specs.LinuxIntelRdt{}, c.facts); err != nil {
+			t.Error(err)
+		}
+	}
+	if contains(t, root, "schemata", "MB:0=30") {
+		t.Error("the default group was written to")
+	}
+}
+
 // TestHints: every failure of the kernel that resctrl.rst names says what to
 // try.
 func TestHints(t *testing.T) {

@@ -51,8 +51,7 @@ func NewPlan(spec *specs.Spec, id string, facts host.Facts) (*Plan, fault.List) 
 	}
 	if facts.Resctrl == "" {
 		return nil, fault.List{{Op: "resctrl", Field: field, Code: "no-resctrl", Phase: fault.PhasePlan,
-			Msg:  "no resctrl file system is mounted",
-			Hint: "mount -t resctrl resctrl /sys/fs/resctrl, on a processor with RDT (rdt_a in /proc/cpuinfo) and a kernel for it"}}
+			Msg: noResctrl, Hint: hintResctrl}}
 	}
 	rdt := spec.Linux.IntelRdt
 	p := &Plan{Root: facts.Resctrl, Schemata: schemata(rdt)}

@@ -1,0 +1,106 @@
+package cgroups
+
+import (
+	"encoding/binary"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/fault"
+)
+
+// OOM tells when the kernel kills for want of memory in a container's group.
+type OOM struct {
+	dir    Dir
+	fd     int    // v1: an eventfd; v2: memory.events
+	killed uint64 // v2: as often as was told of
+}
+
+// WatchOOM begins to watch. It is nil where no group counts memory; Close it
+// otherwise.
+func (g *Group) WatchOOM() (*OOM, error) {
+	d, ok := g.State().find("memory")
+	if !ok {
+		return nil, nil
+	}
+	if d.V2 {
+		return watchV2(d)
+	}
+	return watchV1(d)
+}
+
+// watchV1 registers an eventfd
+// (Documentation/admin-guide/cgroup-v1/memory.rst, "OOM Control").
+func watchV1(d Dir) (*OOM, error) {
+	const file = "memory.oom_control"
+	control, err := openat(d.Path+"/"+file, unix.O_RDONLY)
+	if err != nil {
+		return nil, failed("open", d.Path+"/"+file, err)
+	}
+	defer unix.Close(control)
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fault.From(err, "eventfd", "").In(fault.PhaseCgroup)
+	}
+	err = perform(Write{Dir: d.Path, File: "cgroup.event_control", Value: strconv.Itoa(fd) + " " + strconv.Itoa(control)})
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return &OOM{dir: d, fd: fd}, nil
+}
+
+// watchV2 opens the counters, which are notified as cgroup.events is.
+func watchV2(d Dir) (*OOM, error) {
+	fd, err := openat(d.Path+"/memory.events", unix.O_RDONLY)
+	if err != nil {
+		return nil, failed("open", d.Path+"/memory.events", err)
+	}
+	o := &OOM{dir: d, fd: fd}
+	o.New()
+	return o, nil
+}
+
+// PollFd is what to poll for; where it is ready New has to be called.
+func (o *OOM) PollFd() unix.PollFd {
+	events := int16(unix.POLLIN)
+	if o.dir.V2 {
+		events = unix.POLLPRI
+	}
+	return unix.PollFd{Fd: int32(o.fd), Events: events}
+}
+
+// New is how often the kernel has killed, or on v1 seen that it has to, since
+// it was asked last. gone says that the group is.
+func (o *OOM) New() (times uint64, gone bool) {
+	if o.dir.V2 {
+		return o.newV2()
+	}
+	var buf [8]byte
+	if _, err := unix.Read(o.fd, buf[:]); err == nil {
+		times = binary.NativeEndian.Uint64(buf[:])
+	}
+	// The end of the group is told in the same way.
+	if unix.Access(o.dir.Path, unix.F_OK) != nil {
+		return max(times, 1) - 1, true
+	}
+	return times, false
+}
+
+func (o *OOM) newV2() (times uint64, gone bool) {
+	buf := make([]byte, 1024)
+	n, err := unix.Pread(o.fd, buf, 0)
+	if err != nil {
+		return 0, err != unix.EINTR
+	}
+	killed := toAmount(valueOf(string(buf[:n]), "oom_kill"))
+	times, o.killed = killed-min(o.killed, killed), killed
+	return times, false
+}
+
+// Close ends it; nil is fine.
+func (o *OOM) Close() {
+	if o != nil {
+		unix.Close(o.fd)
+	}
+}
