@@ -23,7 +23,7 @@ func writeAll(writes []Write) error {
 	var again []Write
 	for _, w := range writes {
 		err := perform(w)
-		if w.Again && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBUSY)) {
+		if w.Again && mayHelp(w, err) {
 			again = append(again, w)
 			continue
 		}
@@ -37,6 +37,12 @@ func writeAll(writes []Write) error {
 		}
 	}
 	return nil
+}
+
+// mayHelp tells whether the writes behind w can make the kernel take it. A
+// memory limit below what is in use (EBUSY) is refused whatever comes.
+func mayHelp(w Write, err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBUSY) && !strings.HasPrefix(w.File, "memory.")
 }
 
 // perform does one write. The error says which file of which group did not

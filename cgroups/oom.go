@@ -82,9 +82,10 @@ func (o *OOM) New() (times uint64, gone bool) {
 	}
 	// The end of the group is told in the same way.
 	if unix.Access(o.dir.Path, unix.F_OK) != nil {
-		return max(times, 1) - 1, true
+		return min(max(times, 1)-1, 1), true
 	}
-	return times, false
+	// Until a killed process has gone, others run into the limit many times.
+	return min(times, 1), false
 }
 
 func (o *OOM) newV2() (times uint64, gone bool) {

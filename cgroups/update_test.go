@@ -172,3 +172,52 @@ func TestChanges(t *testing.T) {
 		t.Errorf("%v\n%v", todo, back)
 	}
 }
+
+// TestUpdateSetsBack: what stands before a write that the kernel refuses is
+// taken back, and unchanged files are left alone.
+func TestUpdateSetsBack(t *testing.T) {
+	facts := needRoot(t)
+	for _, c := range []string{"memory", "cpu", "pids"} {
+		if d, ok := (State{Dirs: dirs(facts.Cgroup, "/x", true)}).find(c); !ok || d.V2 {
+			t.Skip("[cgroup1] no v1 " + c + " controller")
+		}
+	}
+	const before = `{"memory":{"limit":67108864,"swap":134217728},"cpu":{"shares":700},"pids":{"limit":50}}`
+	g := create(t, testPlan(t, facts, before))
+	if err := g.Late(); err != nil {
+		t.Fatal(err)
+	}
+	plan := func(change string) Resources {
+		r, _, complaints := PlanUpdate(resourcesOf(t, before), resourcesOf(t, change), g.State(), facts)
+		if len(complaints) > 0 {
+			t.Fatal(complaints)
+		}
+		return r
+	}
+	todo, back, err := g.Changes(plan(before))
+	if err != nil || len(todo.Writes)+len(todo.Late)+len(back.Writes) != 0 {
+		t.Errorf("to do again: %v, %v, %v", todo, back, err)
+	}
+	// The kernel has no such CPU; memory grows beyond the old memory+swap.
+	todo, back, err = g.Changes(plan(`{"memory":{"limit":268435456,"swap":268435456},"cpu":{"shares":300,"cpus":"9999"},"pids":{"limit":9}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Set(todo); err == nil {
+		t.Fatal("there is a CPU 9999")
+	}
+	if got := content(t, g.State(), "cpu", "cpu.shares"); got != "300" {
+		t.Errorf("before it is taken back: shares %s", got)
+	}
+	if err := g.Set(back); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{
+		"memory.limit_in_bytes": "67108864", "memory.memsw.limit_in_bytes": "134217728", "cpu.shares": "700", "pids.max": "50",
+	} {
+		controller, _, _ := strings.Cut(file, ".")
+		if got := content(t, g.State(), controller, file); got != want {
+			t.Errorf("%s: %s", file, got)
+		}
+	}
+}

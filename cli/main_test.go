@@ -31,6 +31,21 @@ func TestOneObject(t *testing.T) {
 		"--cgroup-manager=perhaps list": "takes cgroupfs, systemd or disabled",
 		"--rootless=perhaps list":       "takes true, false or auto",
 		"list --format xml":             "takes table or json",
+		"pause x":                       "container does not exist",
+		"resume x":                      "container does not exist",
+		"ps x":                          "container does not exist",
+		"ps":                            "takes the container's ID",
+		"ps --format xml x":             "invalid format option",
+		"update x":                      "container does not exist",
+		"update":                        "takes the container's ID",
+		"update --memory 1q x":          "invalid value for memory: invalid size: '1q'",
+		"update --cpu-share -1 x":       "invalid value for cpu-share: \"-1\": invalid syntax",
+		"update --blkio-weight 70000 x": "invalid value for blkio-weight: \"70000\": value out of range",
+		"update -r /none x":             "no such file or directory",
+		"update -r /dev/null x":         "not a regular file",
+		"events x":                      "container does not exist",
+		"events --stats x":              "container does not exist",
+		"events --interval 0 x":         "duration interval must be greater than 0",
 	} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "log")
