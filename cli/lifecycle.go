@@ -53,7 +53,7 @@ func (r *runner) killCommand() *cli.Command {
 		Name:      "kill",
 		Usage:     "send a signal (SIGTERM, TERM or 15) to a container's init",
 		ArgsUsage: "ID [SIGNAL]",
-		Flags:     []cli.Flag{&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "to all its processes"}},
+		Flags:     []cli.Flag{&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "to all its processes"}, regexFlag()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() < 1 || c.NArg() > 2 {
 				return usage("kill", "takes the container's ID and a signal")
@@ -65,6 +65,13 @@ func (r *runner) killCommand() *cli.Command {
 			signal, err := parseSignal(name)
 			if err != nil {
 				return err
+			}
+			if c.Bool("regex") {
+				chosen, err := named(c.Args().First())
+				if err != nil {
+					return err
+				}
+				return r.each(chosen, func(container *libcontainer.Container) error { return container.Kill(signal, c.Bool("all")) })
 			}
 			container, err := libcontainer.Load(r.root, c.Args().First())
 			if err != nil {
@@ -114,9 +121,16 @@ func (r *runner) deleteCommand() *cli.Command {
 		Usage:     "remove what is left of a stopped container",
 		ArgsUsage: "ID",
 		Before:    sealDescriptors,
-		Flags:     []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "kill it first; no error if there is none"}},
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "kill it first; no error if there is none"},
+			regexFlag(),
+			&cli.BoolFlag{Name: "all-stopped", Usage: "all containers that have ended"},
+		},
 		Action: func(c *cli.Context) error {
-			if c.Bool("force") {
+			switch {
+			case c.Bool("regex"), c.Bool("all-stopped"):
+				return r.deleteMany(c)
+			case c.Bool("force"):
 				id, err := containerID(c)
 				if err != nil {
 					return err
@@ -134,6 +148,11 @@ func (r *runner) with(c *cli.Context, do func(*libcontainer.Container) error) er
 	if err != nil {
 		return err
 	}
+	return r.locked(id, do)
+}
+
+// locked calls do with a container, locked.
+func (r *runner) locked(id string, do func(*libcontainer.Container) error) error {
 	container, err := libcontainer.Acquire(r.root, id)
 	if err != nil {
 		return err

@@ -55,10 +55,12 @@ func TestResources(t *testing.T) {
 	}
 
 	for what, spoil := range map[string]func(path string) error{
-		"not JSON":  func(path string) error { return os.WriteFile(path, []byte("{"), 0o600) },
-		"a link":    func(path string) error { return os.Symlink("config.json", path) },
-		"a FIFO":    func(path string) error { return unix.Mkfifo(path, 0o600) },
-		"writable":  func(path string) error { return errors.Join(os.WriteFile(path, []byte("{}"), 0o600), os.Chmod(path, 0o666)) },
+		"not JSON": func(path string) error { return os.WriteFile(path, []byte("{"), 0o600) },
+		"a link":   func(path string) error { return os.Symlink("config.json", path) },
+		"a FIFO":   func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"writable": func(path string) error {
+			return errors.Join(os.WriteFile(path, []byte("{}"), 0o600), os.Chmod(path, 0o666))
+		},
 		"wrong":     func(path string) error { return os.WriteFile(path, []byte(`{"pids":[]}`), 0o600) },
 		"a section": func(path string) error { return os.Mkdir(path, 0o700) },
 	} {
