@@ -262,16 +262,17 @@ func valueBefore(w Write, text string) (value string, known bool) {
 		keyed && (strings.HasPrefix(w.File, "blkio.") || strings.HasSuffix(w.File, "weight") && w.File != "cpu.weight"):
 		return lineBefore(key, text)
 	case w.File == "memory.oom_control":
-		return valueOf(text, "oom_kill_disable"), true
+		value = valueOf(text, "oom_kill_disable")
+		return value, value != ""
 	case strings.HasPrefix(w.File, "cpuset.") && strings.TrimSpace(text) == "":
 		return "\n", true // a write of no bytes does nothing
 	}
 	// The devices' own weights come behind the default one.
 	if strings.HasPrefix(text, "default ") {
-		return valueOf(text, "default"), true
+		text = valueOf(text, "default")
 	}
-	text = strings.TrimSpace(text)
-	return text, !strings.Contains(text, "\n")
+	value = strings.TrimSpace(text)
+	return value, value != "" && !strings.Contains(value, "\n")
 }
 
 // lineBefore is the line of a device or interface; without one nothing was

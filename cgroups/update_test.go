@@ -7,6 +7,8 @@ import (
 
 	"berth/libcontainer/fault"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -220,4 +222,40 @@ func TestUpdateSetsBack(t *testing.T) {
 			t.Errorf("%s: %s", file, got)
 		}
 	}
+}
+
+// FuzzPlanUpdate: whatever holds and whatever is asked for, writes stay in
+// the groups, and asking for nothing afterwards changes nothing.
+func FuzzPlanUpdate(f *testing.F) {
+	f.Add(`{"memory":{"limit":5,"swap":9},"cpu":{"quota":1000}}`, `{"memory":{"swap":-1},"cpu":{"period":2000}}`, "max 100000\n", byte(0))
+	f.Add(`{"blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":0,"rate":1}]}}`,
+		`{"blockIO":{"weight":10,"throttleReadBpsDevice":[{"major":8,"minor":0,"rate":2}]},"unified":{"io.max":"8:0 rbps=3\n8:1 x"}}`, "8:0 rbps=1\n", byte(1))
+	f.Add(`{"rdma":{"a":{"hcaHandles":1}}}`, `{"rdma":{"a":{"hcaObjects":2}},"memory":{"disableOOMKiller":true},"network":{"priorities":[{"name":"lo","priority":3}]}}`,
+		"oom_kill_disable 0\n", byte(2))
+	f.Fuzz(func(t *testing.T, now, change, text string, which byte) {
+		var a, b specs.LinuxResources
+		if json.Unmarshal([]byte(now), &a) != nil || json.Unmarshal([]byte(change), &b) != nil {
+			return
+		}
+		facts := machine([]string{"v1", "v2", "hybrid", "bare"}[which%4])
+		s := State{Dirs: dirs(facts.Cgroup, "/x", true)}
+		r, merged, complaints := PlanUpdate(&a, &b, s, facts)
+		if len(complaints) > 0 {
+			return
+		}
+		todo, back := changes(r, func(string, string) (string, error) { return text, nil })
+		for _, w := range append(append(todo.Writes, todo.Late...), back.Writes...) {
+			if strings.Contains(w.File, "/") || !strings.HasPrefix(w.Dir, "/sys/fs/cgroup/") || w.Value == "" && w.Again {
+				t.Errorf("%v", w)
+			}
+		}
+		r, same, complaints := PlanUpdate(merged, &specs.LinuxResources{}, s, facts)
+		if len(r.Writes)+len(r.Late)+len(complaints) > 0 {
+			t.Errorf("nothing asked for: %v, %v", r, complaints)
+		}
+		first, _ := json.Marshal(merged)
+		if again, _ := json.Marshal(same); string(again) != string(first) {
+			t.Errorf("%s\nthen\n%s", first, again)
+		}
+	})
 }
