@@ -362,6 +362,40 @@ func TestSetSchemata(t *testing.T) {
 	}
 }
 
+// TestStats: the schemata of the container and of everybody else, and what its
+// monitoring group has counted.
+func TestStats(t *testing.T) {
+	root := fakeKernel(t)
+	s, err := made(t, `{"intelRdt":{"enableMonitoring":true}}`, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"info/L3/cbm_mask": "7ff\n", "info/L3/min_cbm_bits": "1\n", "info/L3/num_closids": "16\n",
+		"info/MB/min_bandwidth": "10\n", "info/MB/delay_linear": "1\n", "info/MB/num_closids": "8\n",
+		"id/schemata": "    L3:0=f\n    MB:0= 20\n",
+		"id/mon_groups/id/mon_data/mon_L3_00/mbm_total_bytes": "300\n", "id/mon_groups/id/mon_data/mon_L3_00/mbm_local_bytes": "200\n",
+		"id/mon_groups/id/mon_data/mon_L3_01/llc_occupancy": "4096\n", "id/mon_data/mon_L3_00/llc_occupancy": "7\n",
+	} {
+		name = filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := json.Marshal(s.Stats(root))
+	want := `{"l3_cache_info":{"cbm_mask":"7ff","min_cbm_bits":1,"num_closids":16},"l3_cache_schema_root":"L3:0=ff;1=ff","l3_cache_schema":"L3:0=f",` +
+		`"mem_bw_info":{"bandwidth_gran":10,"delay_linear":1,"min_bandwidth":10,"num_closids":8},"mem_bw_schema_root":"MB:0=100;1=100","mem_bw_schema":"MB:0= 20",` +
+		`"mbm_stats":[{"mbm_total_bytes":300,"mbm_local_bytes":200}],"cmt_stats":[{"llc_occupancy":4096}]}`
+	if err != nil || string(got) != want {
+		t.Errorf("got %s\nwant %s\n%v", got, want, err)
+	}
+	for _, empty := range []Stats{s.Stats(""), State{}.Stats(root)} {
+		if got, _ := json.Marshal(empty); string(got) != "{}" {
+			t.Errorf("without a group: %s", got)
+		}
+	}
+}
+
 // TestHints: every failure of the kernel that resctrl.rst names says what to
 // try.
 func TestHints(t *testing.T) {
