@@ -23,7 +23,7 @@ import (
 // needRoot skips where no groups can be made.
 func needRoot(t *testing.T) host.Facts {
 	t.Helper()
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || testing.Short() {
 		t.Skip("[root] needs root")
 	}
 	facts := host.Probe()

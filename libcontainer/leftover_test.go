@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 
 func needRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || testing.Short() {
 		t.Skip("[root] needs root")
 	}
 	if _, err := os.Stat("/bin/busybox"); err != nil {

@@ -25,7 +25,7 @@ const busybox = "/bin/busybox"
 
 func needRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || testing.Short() {
 		t.Skip("[root] needs root")
 	}
 	if _, err := os.Stat(busybox); err != nil {
