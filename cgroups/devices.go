@@ -92,6 +92,11 @@ func (p *Plan) planDevices(linux *specs.Linux, facts host.Facts) fault.List {
 	if len(given) == 0 {
 		field = ""
 	}
+	if facts.EUID != 0 && !facts.Privileged() {
+		// The kernel takes rules from root only, and devices that this user may
+		// not use are not the container's either.
+		return complaints
+	}
 	rules = append(rules, defaultRules(linux.Devices)...)
 	p.rules = rules
 
@@ -103,6 +108,9 @@ func (p *Plan) planDevices(linux *specs.Linux, facts host.Facts) fault.List {
 			p.Filter = &DeviceFilter{Dir: d.Path, Rules: rules, MayFail: facts.UserNS}
 		}
 		return complaints
+	}
+	if facts.UserNS {
+		return complaints // without rights over such a hierarchy
 	}
 	e := refuse(field, "device rules cannot be enforced: no devices controller and no cgroup v2 on this machine",
 		"mount cgroup2, or choose --cgroup-manager disabled to run without")

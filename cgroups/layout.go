@@ -43,7 +43,9 @@ func isSystemdPath(p string) bool {
 // each mount point. A relative one is below the runtime's own group on v1,
 // and beside it on v2, because there a group that holds processes cannot hand
 // controllers down to groups below it (Documentation/admin-guide/cgroup-v2.rst,
-// "No Internal Process Constraint").
+// "No Internal Process Constraint"). A user to whom nothing above the own group
+// is delegated makes it below that anyway: limits then have to wait until
+// nothing runs in the own group.
 func dirs(c host.Cgroup, rel string, absolute bool) []Dir {
 	out := ownDirs(c)
 	for i := range out {
@@ -52,7 +54,7 @@ func dirs(c host.Cgroup, rel string, absolute bool) []Dir {
 		switch {
 		case absolute:
 			base = d.Mountpoint
-		case d.V2 && base != d.Mountpoint:
+		case d.V2 && base != d.Mountpoint && base != c.V2Delegated:
 			base = path.Dir(base)
 		}
 		d.Path = path.Join(base, rel)
@@ -65,37 +67,20 @@ func ownDirs(c host.Cgroup) []Dir {
 	out := make([]Dir, 0, len(c.V1)+1)
 	for _, h := range c.V1 {
 		out = append(out, Dir{
-			Path:        path.Join(h.Mountpoint, inMount(h.Root, h.Self)),
+			Path:        h.Own(),
 			Mountpoint:  h.Mountpoint,
 			Controllers: h.Controllers,
 		})
 	}
 	if c.V2 != "" {
 		out = append(out, Dir{
-			Path:        path.Join(c.V2, inMount(c.V2Root, c.V2Self)),
+			Path:        c.OwnV2(),
 			Mountpoint:  c.V2,
 			Controllers: c.V2Controllers,
 			V2:          true,
 		})
 	}
 	return out
-}
-
-// inMount is where the group self is below a mount point that shows the group
-// root. A container without a cgroup namespace sees the host's names in
-// /proc/self/cgroup, of which its mounts show the tail only. A group that the
-// mount does not show is taken for its top.
-func inMount(root, self string) string {
-	if strings.HasPrefix(self, "/..") || strings.HasPrefix(root, "/..") {
-		return "/"
-	}
-	if root == "/" || root == "" {
-		return self
-	}
-	if tail, ok := strings.CutPrefix(self, root); ok && strings.HasPrefix(tail, "/") {
-		return tail
-	}
-	return "/"
 }
 
 // mounts describes the groups for a mount of type "cgroup".

@@ -36,10 +36,8 @@ func Managers() []string { return []string{ManagerCgroupfs, ManagerSystemd, Mana
 // Options are the decisions that are not in config.json.
 type Options struct {
 	// Manager is one of Managers; empty is ManagerCgroupfs.
-	Manager string
-	// Rootless says that the runtime has no right to make groups, as is
-	// assumed of everyone who is not root.
-	Rootless bool
+	Manager  string
+	Rootless Rootless
 }
 
 // Plan is what a container's control groups will be. It is a value: it holds
@@ -109,6 +107,9 @@ type Mount struct {
 	Dir         string   // the group that the container is in, as the host sees it
 	V2          bool     //
 	Symlinks    []string // further names of a merged hierarchy: "cpu" and "cpuacct" for "cpu,cpuacct"
+	// Shared: Dir is the runtime's own group and not the container's, which is
+	// to be shown it read-only.
+	Shared bool
 }
 
 // Mounts returns what a mount of type "cgroup" has to show, in the order of
@@ -130,10 +131,13 @@ func NewPlan(spec *specs.Spec, id string, facts host.Facts, opt Options) (*Plan,
 	}
 	if reason := noGroups(facts, opt); reason != "" {
 		p.view = mounts(ownDirs(facts.Cgroup), facts.Cgroup)
-		return p, p.withoutGroups(linux, reason)
+		return p, p.withoutGroups(linux, reason, "remove the limit, or run as root with the cgroupfs manager")
 	}
 	if p.Manager == ManagerSystemd {
 		return p, planSystemd(p, spec, id, facts)
+	}
+	if opt.Rootless.Holds(facts) {
+		return p, p.planRootless(spec, id, facts)
 	}
 	rel, absolute, bad := groupPath(linux.CgroupsPath, id)
 	if bad != nil {
@@ -162,22 +166,20 @@ func noGroups(facts host.Facts, opt Options) string {
 	switch {
 	case opt.Manager == ManagerDisabled:
 		return "the cgroup manager is disabled"
-	case (opt.Rootless || facts.EUID != 0) && opt.Manager == ManagerSystemd:
+	case opt.Rootless.Holds(facts) && opt.Manager == ManagerSystemd:
 		return "a user's own systemd is not asked for scopes yet"
-	case opt.Rootless || facts.EUID != 0:
-		return "an ordinary user may not make control groups here"
 	}
 	return ""
 }
 
 // withoutGroups complains about the first resource that would need a group.
 // Device rules do not: they take rights away that such a container lacks.
-func (p *Plan) withoutGroups(linux *specs.Linux, reason string) fault.List {
+func (p *Plan) withoutGroups(linux *specs.Linux, reason, hint string) fault.List {
 	res, complaints := PlanResources(linux.Resources, State{}, host.Facts{})
 	p.Warnings = append(res.Warnings, &fault.Error{Op: "cgroup", Msg: reason + ": the container stays in the runtime's groups", Phase: fault.PhasePlan})
 	for _, c := range complaints {
 		if c.Code == codeNoController {
-			c.Msg, c.Hint = "cannot be set: "+reason, "remove the limit, or run as root with the cgroupfs manager"
+			c.Msg, c.Hint = "cannot be set: "+reason, hint
 		}
 	}
 	return complaints

@@ -16,7 +16,15 @@ import (
 // planOf plans the container "id" from a fragment of the config's "linux".
 func planOf(t *testing.T, facts host.Facts, linux string, opt Options) (*Plan, fault.List) {
 	t.Helper()
+	return planWith(t, facts, linux, "null", opt)
+}
+
+func planWith(t *testing.T, facts host.Facts, linux, mounts string, opt Options) (*Plan, fault.List) {
+	t.Helper()
 	spec := &specs.Spec{}
+	if err := json.Unmarshal([]byte(mounts), &spec.Mounts); err != nil {
+		t.Fatal(err)
+	}
 	if linux != "" {
 		if err := json.Unmarshal([]byte(linux), &spec.Linux); err != nil {
 			t.Fatal(err)
@@ -249,6 +257,10 @@ func TestBorn(t *testing.T) {
 func TestPlansWithoutGroups(t *testing.T) {
 	user := v2At("/", "/user.slice/s.scope")
 	user.EUID = 1000
+	v1user := v1Facts()
+	v1user.EUID = 1000
+	nested := v2At("/", "/user.slice/s.scope")
+	nested.UserNS, nested.Caps = true, ^uint64(0)
 	tests := []struct {
 		name  string
 		facts host.Facts
@@ -261,10 +273,18 @@ func TestPlansWithoutGroups(t *testing.T) {
 		{"disabled with a limit", v1Facts(), Options{Manager: ManagerDisabled}, `{"resources":{"memory":{"limit":5}}}`,
 			"/linux/resources/memory/limit: cannot be set: the cgroup manager is disabled\n"},
 		{"ordinary user", user, Options{}, ``, ""},
+		{"ordinary user with device rules", user, Options{}, `{"resources":{"devices":[{"allow":false,"access":"rwm"}]}}`, ""},
 		{"ordinary user with limits", user, Options{}, `{"resources":{"memory":{"limit":5},"unified":{"pids.max":"4"}}}`,
-			"/linux/resources/memory/limit: cannot be set: an ordinary user may not make control groups here\n" +
-				"/linux/resources/unified/pids.max: cannot be set: an ordinary user may not make control groups here\n"},
-		{"rootless root", v2Facts(), Options{Rootless: true}, `{"cgroupsPath":"/x"}`, ""},
+			"/linux/resources/memory/limit: cannot be set: user 1000 may not make control groups in /sys/fs/cgroup/user.slice/s.scope\n" +
+				"/linux/resources/unified/pids.max: cannot be set: user 1000 may not make control groups in /sys/fs/cgroup/user.slice/s.scope\n"},
+		{"ordinary user with a path", user, Options{}, `{"cgroupsPath":"/x"}`,
+			"/linux/cgroupsPath: cannot be made: user 1000 may not make control groups in /sys/fs/cgroup/user.slice/s.scope\n"},
+		{"ordinary user where there are no groups", host.Facts{EUID: 1000}, Options{}, `{"cgroupsPath":"/x"}`, ""},
+		{"ordinary user on v1", v1user, Options{}, `{"resources":{"pids":{"limit":5}}}`,
+			"/linux/resources/pids/limit: cannot be set: user 1000 may not make control groups here\n"},
+		{"root of another user namespace", nested, Options{}, `{"resources":{"pids":{"limit":5}}}`,
+			"/linux/resources/pids/limit: cannot be set: root of this user namespace may not make control groups in /sys/fs/cgroup/user.slice/s.scope\n"},
+		{"root who was told to be content", v2Facts(), Options{Rootless: RootlessYes}, ``, ""},
 		{"no cgroups at all", host.Facts{}, Options{Manager: ManagerDisabled}, ``, ""},
 	}
 	for _, tt := range tests {
@@ -292,6 +312,10 @@ func TestNoCgroupsMounted(t *testing.T) {
 func TestDevicesInsideAUserNamespace(t *testing.T) {
 	v1, v2 := v1Facts(), v2Facts()
 	v1.UserNS, v2.UserNS = true, true
+	v2.Cgroup.V2Delegated = "/sys/fs/cgroup"
+	for i := range v1.Cgroup.V1 {
+		v1.Cgroup.V1[i].Writable = true
+	}
 	p, complaints := planOf(t, v1, `{"resources":{"devices":[{"allow":false,"access":"rwm"}]}}`, Options{})
 	if len(complaints) > 0 || len(p.Warnings) != 1 || strings.Contains(p.String(), "devices.deny") {
 		t.Errorf("%v %v\n%s", complaints, p.Warnings, p)

@@ -50,7 +50,7 @@ func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)
 type runner struct {
 	root     string
 	manager  string
-	rootless bool
+	rootless cgroups.Rootless
 	log      *log
 }
 
@@ -103,7 +103,7 @@ func globalFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "debug", Usage: "log warnings and notes too"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "let systemd manage the control groups: --cgroup-manager systemd"},
 		&cli.StringFlag{Name: "cgroup-manager", Value: "cgroupfs", Usage: "what manages the control groups: cgroupfs, systemd or disabled"},
-		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "without rights over control groups: true, false or auto"},
+		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "be content with the control groups that may be made: true, false, or auto for all but the host's root"},
 	}
 }
 
@@ -127,15 +127,20 @@ func (r *runner) before(c *cli.Context) error {
 	if r.manager, err = manager(c); err != nil {
 		return err
 	}
-	switch c.String("rootless") {
+	r.rootless, err = rootless(c.String("rootless"))
+	return err
+}
+
+func rootless(value string) (cgroups.Rootless, error) {
+	switch value {
 	case "auto", "":
+		return cgroups.RootlessAuto, nil
 	case "true":
-		r.rootless = true
+		return cgroups.RootlessYes, nil
 	case "false":
-	default:
-		return usage("--rootless", "takes true, false or auto")
+		return cgroups.RootlessNo, nil
 	}
-	return nil
+	return 0, usage("--rootless", "takes true, false or auto")
 }
 
 func manager(c *cli.Context) (string, error) {

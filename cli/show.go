@@ -105,10 +105,11 @@ func (r *runner) plan(c *cli.Context) error {
 	default:
 		return usage("plan", "takes options first, then at most the container's ID")
 	}
-	plan, err := libcontainer.NewPlan(b, libcontainer.Facts(b.Spec), libcontainer.PlanOptions{
+	opt := libcontainer.PlanOptions{
 		ID: id, NoPivot: c.Bool("no-pivot"), NoNewKeyring: c.Bool("no-new-keyring"),
 		Preserve: c.Int("preserve-fds"), Env: libcontainer.HomeVariable(b), CgroupManager: r.manager, Rootless: r.rootless, Fifo: true,
-	})
+	}
+	plan, err := libcontainer.NewPlan(b, opt.Facts(b.Spec), opt)
 	if err != nil {
 		return err
 	}

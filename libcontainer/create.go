@@ -58,7 +58,7 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	if err := opt.checkTerminal(b.Spec.Process != nil && b.Spec.Process.Terminal); err != nil {
 		return nil, nil, err
 	}
-	facts := Facts(b.Spec)
+	facts := opt.Facts(b.Spec)
 	if opt.test.facts != nil {
 		opt.test.facts(&facts)
 	}

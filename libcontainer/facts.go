@@ -3,6 +3,7 @@ package libcontainer
 import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"berth/cgroups"
 	"berth/libcontainer/host"
 )
 
@@ -10,6 +11,15 @@ import (
 func Facts(spec *specs.Spec) host.Facts {
 	f := host.Probe()
 	f.LSM = probeLSM(spec)
+	return f
+}
+
+// Facts are Facts with what the options ask for besides.
+func (opt PlanOptions) Facts(spec *specs.Spec) host.Facts {
+	f := Facts(spec)
+	if opt.Rootless == cgroups.RootlessYes && !f.Rootless() {
+		f.Cgroup.ProbeRights()
+	}
 	return f
 }
 

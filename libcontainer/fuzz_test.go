@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"berth/cgroups"
 	"berth/libcontainer/bundle"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
@@ -58,7 +59,7 @@ func FuzzPlan(f *testing.F) {
 			return
 		}
 		opt := PlanOptions{
-			ID: "fuzz", Fifo: bits&1 != 0, NoPivot: bits&2 != 0, NoNewKeyring: bits&4 != 0, Rootless: bits&8 != 0,
+			ID: "fuzz", Fifo: bits&1 != 0, NoPivot: bits&2 != 0, NoNewKeyring: bits&4 != 0, Rootless: cgroups.Rootless(bits >> 3 & 1),
 			CgroupManager: []string{"cgroupfs", "disabled"}[bits>>4&1], Preserve: int(bits >> 5 & 3),
 		}
 		if bits&128 != 0 {

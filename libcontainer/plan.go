@@ -29,7 +29,7 @@ type PlanOptions struct {
 	Preserve      int      // descriptors from 3 on that the process inherits
 	Env           []string // added to process.env
 	CgroupManager string   // one of cgroups.Managers
-	Rootless      bool     // without rights over control groups
+	Rootless      cgroups.Rootless
 	// Fifo makes init wait for `start` at exec.fifo, as create needs it; else
 	// the runtime that made it lets it go itself.
 	Fifo bool
@@ -115,7 +115,7 @@ func (p *Plan) rootfsOptions(b *bundle.Bundle, opt PlanOptions) rootfs.Options {
 		o.Extra = append(o.Extra, rootfs.ExtraMount{Mount: m})
 	}
 	for _, m := range p.Cgroup.Mounts() {
-		o.Cgroup = append(o.Cgroup, rootfs.CgroupMount{Name: m.Name, Dir: m.Dir, Controllers: m.Controllers, V2: m.V2, Symlinks: m.Symlinks})
+		o.Cgroup = append(o.Cgroup, rootfs.CgroupMount{Name: m.Name, Dir: m.Dir, Controllers: m.Controllers, V2: m.V2, Symlinks: m.Symlinks, Shared: m.Shared})
 	}
 	return o
 }

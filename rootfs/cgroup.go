@@ -1,5 +1,11 @@
 package rootfs
 
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
 // CgroupMount is one of the container's own groups, as a mount of type cgroup
 // shows it.
 type CgroupMount struct {
@@ -8,6 +14,7 @@ type CgroupMount struct {
 	V2          bool     `json:"v2,omitempty"`          // of the cgroup2 hierarchy
 	Controllers []string `json:"controllers,omitempty"` // of a v1 hierarchy: {"cpu","cpuacct"}, {"name=systemd"}
 	Symlinks    []string `json:"symlinks,omitempty"`    // further names of it beside Name: "cpu", "cpuacct"
+	Shared      bool     `json:"shared,omitempty"`      // the runtime's own group: shown read-only
 }
 
 // planCgroup shows the container its own groups, as runc does: cgroup2 alone
@@ -16,6 +23,9 @@ func (p *planner) planCgroup(e *entry) {
 	flags := e.flags
 	flags.Attr = flags.Attr.with(flags.Rec.Set, flags.Rec.Clear)
 	flags.Rec = Attr{}
+	if slices.ContainsFunc(p.opt.Cgroup, func(g CgroupMount) bool { return g.Shared }) {
+		flags.Attr = flags.Attr.with(unix.MOUNT_ATTR_RDONLY, 0) // CVE-2023-25809
+	}
 	pure := len(p.opt.Cgroup) == 1 && p.opt.Cgroup[0].V2 && p.opt.Cgroup[0].Name == ""
 	switch {
 	case pure && !p.opt.CgroupNS:

@@ -60,6 +60,13 @@ type Cgroup struct {
 	// V2Self is the runtime's own cgroup, from the "0::" line of
 	// /proc/self/cgroup.
 	V2Self string
+	// V2Delegated is the highest group on the way from V2 to the runtime's own
+	// one in which, and in all between the two, this user may make groups and
+	// move processes (cgroup-v2.rst, "Delegation"); "" where there is none, and
+	// where nobody asked (ProbeRights). It is a path of the host.
+	V2Delegated string
+	// V2DelegatedControllers is its cgroup.controllers.
+	V2DelegatedControllers []string
 
 	// V1 are the mounted v1 hierarchies in mountinfo's order.
 	V1 []V1Hierarchy
@@ -71,6 +78,7 @@ type V1Hierarchy struct {
 	Mountpoint  string
 	Root        string // field 4 of mountinfo
 	Self        string // the runtime's own cgroup in it, from /proc/self/cgroup
+	Writable    bool   // this user may make groups in the runtime's own (ProbeRights)
 }
 
 // Mode names the layout as managers do: "unified", "hybrid", "legacy" or "none".

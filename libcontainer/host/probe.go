@@ -13,6 +13,9 @@ func Probe() Facts {
 	f := ProbeProcess()
 	mountinfo, _ := ReadFile("/proc/self/mountinfo") // without it there is nothing mounted that matters
 	f.Cgroup = probeCgroup(mountinfo)
+	if f.Rootless() {
+		f.Cgroup.ProbeRights()
+	}
 	f.Resctrl = parseResctrl(mountinfo)
 	return f
 }

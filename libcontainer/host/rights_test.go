@@ -1,0 +1,43 @@
+package host
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestDelegated(t *testing.T) {
+	const top = "/sys/fs/cgroup"
+	for name, tt := range map[string]struct {
+		own  string
+		mine []string
+		want string
+	}{
+		"nothing":               {top + "/a/b", nil, ""},
+		"all":                   {top + "/a/b", []string{top, top + "/a", top + "/a/b"}, top},
+		"from the middle on":    {top + "/a/b/c", []string{top + "/a/b", top + "/a/b/c"}, top + "/a/b"},
+		"not across a gap":      {top + "/a/b/c", []string{top + "/a", top + "/a/b/c"}, top + "/a/b/c"},
+		"only above":            {top + "/a/b", []string{top + "/a"}, ""},
+		"at the top":            {top, []string{top, "/sys/fs", "/"}, top},
+		"outside what is shown": {"/elsewhere", []string{"/elsewhere", "/"}, ""},
+	} {
+		got := delegated(top, tt.own, func(dir string) bool { return slices.Contains(tt.mine, dir) })
+		if got != tt.want {
+			t.Errorf("%s: %q, not %q", name, got, tt.want)
+		}
+	}
+}
+
+func TestPermitted(t *testing.T) {
+	c := Cgroup{V2: "/c/unified", V2Root: "/", V2Self: "/a", V2Controllers: []string{"pids", "io"},
+		V1: []V1Hierarchy{{Mountpoint: "/c/cpu"}, {Mountpoint: "/c/pids", Writable: true}}}
+	if got := c.Permitted(); got.V2 != "" || len(got.V2Controllers) > 0 || len(got.V1) != 1 || got.V1[0].Mountpoint != "/c/pids" {
+		t.Errorf("%+v", got)
+	}
+	c.V2Delegated, c.V2DelegatedControllers = "/c/unified/a", []string{"pids"}
+	if got := c.Permitted(); got.V2 != "/c/unified" || !slices.Equal(got.V2Controllers, []string{"pids"}) {
+		t.Errorf("%+v", got)
+	}
+	if len(c.V1) != 2 || c.V1[0].Mountpoint != "/c/cpu" {
+		t.Error("it changes what it is asked about")
+	}
+}
