@@ -77,6 +77,7 @@ func (r *runner) createOptions(c *cli.Context) (libcontainer.CreateOptions, erro
 		},
 		ProcessOptions: process,
 		Root:           r.root,
+		Sticky:         r.sticky,
 		Bundle:         c.String("bundle"),
 		Notify:         os.Getenv("NOTIFY_SOCKET") != "",
 	}, nil

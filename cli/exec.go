@@ -97,7 +97,7 @@ func (r *runner) execOptions(c *cli.Context) (opt libcontainer.ExecOptions, err 
 	if user := c.String("user"); c.IsSet("user") {
 		opt.User = &user
 	}
-	opt.Cgroups, opt.IgnorePaused = c.StringSlice("cgroup"), c.Bool("ignore-paused")
+	opt.Cgroups, opt.IgnorePaused, opt.Rootless = c.StringSlice("cgroup"), c.Bool("ignore-paused"), r.rootless
 	// Descriptors of socket activation are for a container's first process.
 	opt.ProcessOptions, _, err = r.processOptions(c, func(string) string { return "" })
 	opt.Detach = c.Bool("detach")

@@ -15,6 +15,7 @@ import (
 
 	"berth/cgroups"
 	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
 	"berth/libcontainer/process/seccomp"
 )
 
@@ -49,6 +50,7 @@ func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)
 // runner is what the commands share: the global flags.
 type runner struct {
 	root     string
+	sticky   bool // root is in XDG_RUNTIME_DIR
 	manager  string
 	rootless cgroups.Rootless
 	log      *log
@@ -109,10 +111,23 @@ func globalFlags() []cli.Flag {
 
 // defaultRoot is /run/berth, or below the user's own runtime directory.
 func defaultRoot() string {
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && os.Geteuid() != 0 {
+	if dir := runtimeDir(); dir != "" {
 		return filepath.Join(dir, "berth")
 	}
 	return "/run/berth"
+}
+
+// runtimeDir is $XDG_RUNTIME_DIR of an ordinary user, also of one who is root
+// in a user namespace that he has made (USER is still his then); "" is none.
+func runtimeDir() string {
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if dir == "" || os.Geteuid() != 0 {
+		return dir
+	}
+	if os.Getenv("USER") == "root" || !host.InUserNamespace() {
+		return ""
+	}
+	return dir
 }
 
 func (r *runner) before(c *cli.Context) error {
@@ -123,7 +138,7 @@ func (r *runner) before(c *cli.Context) error {
 	if err != nil || c.String("root") == "" || root == "/" {
 		return usage("--root", "names the directory of the containers' state: neither empty nor /")
 	}
-	r.root = root
+	r.root, r.sticky = root, !c.IsSet("root") && runtimeDir() != ""
 	if r.manager, err = manager(c); err != nil {
 		return err
 	}

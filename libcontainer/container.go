@@ -74,7 +74,7 @@ func List(root string, warn func(*fault.Error)) ([]*Container, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fault.From(err, "read", root).In(fault.PhaseState)
+		return nil, noAccess(fault.From(err, "read", root))
 	}
 	var out []*Container
 	for _, e := range entries {

@@ -26,6 +26,7 @@ type CreateOptions struct {
 	PlanOptions
 	ProcessOptions
 	Root   string // the state root, where state directories are
+	Sticky bool   // what is not sticky there may be cleaned up (XDG Base Directory Specification)
 	Bundle string // directory with config.json
 	// Notify gives the process a NOTIFY_SOCKET (sd_notify(3)); see NotifyDir.
 	Notify bool
@@ -140,16 +141,8 @@ type creation struct {
 // any of it is.
 func (c *creation) makeState() (err error) {
 	// Nobody else may come near exec.fifo, which any user may write to.
-	if err := os.MkdirAll(c.opt.Root, 0o700); err != nil {
-		e := fault.From(err, "mkdir", c.opt.Root).In(fault.PhaseState)
-		if errors.Is(err, fs.ErrPermission) {
-			e.Hint = "set XDG_RUNTIME_DIR, or choose another directory with --root"
-		}
-		return e
-	}
-	if c.facts.EUID != 0 {
-		// Below XDG_RUNTIME_DIR, what is not sticky may be cleaned up.
-		unix.Chmod(c.opt.Root, unix.S_ISVTX|0o700)
+	if err := makeRoot(c.opt.Root, c.opt.Sticky); err != nil {
+		return err
 	}
 	c.Container = &Container{ID: c.opt.ID, Warn: c.opt.Warn, dir: filepath.Join(c.opt.Root, c.opt.ID)}
 	err = unix.Mkdir(c.dir, 0o711)
@@ -157,7 +150,7 @@ func (c *creation) makeState() (err error) {
 		return errExists(c.ID)
 	}
 	if err != nil {
-		return fault.From(err, "mkdir", c.dir).In(fault.PhaseState)
+		return noAccess(fault.From(err, "mkdir", c.dir))
 	}
 	if err := c.lock(false); err != nil {
 		// A delete --force was quicker. What is there by now may be another's:

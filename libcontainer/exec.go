@@ -28,6 +28,7 @@ type ExecOptions struct {
 	Cgroups []string
 	// IgnorePaused lets the process wait in a frozen group.
 	IgnorePaused bool
+	Rootless     cgroups.Rootless
 }
 
 // Exec makes one more process in a container, up to, but not including, execve:
@@ -72,7 +73,7 @@ func (c *Container) exec(opt ExecOptions) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	group, err := c.execGroup(opt.Cgroups)
+	group, err := c.execGroup(opt.Cgroups, opt.Rootless.Holds(plan.facts), opt.Warn)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +83,9 @@ func (c *Container) exec(opt ExecOptions) (*Process, error) {
 // join makes the process of a plan, up to, but not including, execve. target is
 // init's pidfd, which stays the caller's.
 func (c *Container) join(plan *execPlan, opt ProcessOptions, target *os.File, group cgroups.State) (_ *Process, err error) {
+	if len(group.Dirs) == 0 {
+		plan.entry = entersByMove // into none
+	}
 	e := &execution{
 		Container: c, launch: launch{options: opt, explain: plan.explain},
 		plan: plan, target: target, group: group,
@@ -135,13 +139,32 @@ func (c *Container) compileFilter(plan *execPlan) error {
 
 // execGroup is where a process that joins the container belongs: in the groups
 // below the container's that were asked for, else in its own or, where those
-// take no processes any more, in init's.
-func (c *Container) execGroup(below []string) (cgroups.State, error) {
+// take no processes any more, in init's. A rootless runtime outside of the
+// groups that are delegated to it may not move anything into them: the process
+// then stays where the runtime is, and warn is told.
+func (c *Container) execGroup(below []string, rootless bool, warn func(*fault.Error)) (cgroups.State, error) {
 	group, err := c.record.Cgroup.Below(below)
-	if err == nil && len(below) == 0 && group.Unified() && cgroups.Open(group).HandsDown() {
+	if err != nil || len(below) > 0 || len(group.Dirs) == 0 {
+		return group, err
+	}
+	if rootless {
+		facts := host.Probe()
+		facts.Cgroup.ProbeRights()
+		if !group.Joinable(facts.Cgroup) {
+			(&Container{Warn: warn}).warn(errNotJoinable(group, facts))
+			return cgroups.State{}, nil
+		}
+	}
+	if group.Unified() && cgroups.Open(group).HandsDown() {
 		group = group.Where(c.record.PID)
 	}
-	return group, err
+	return group, nil
+}
+
+func errNotJoinable(group cgroups.State, facts host.Facts) *fault.Error {
+	return &fault.Error{Op: "cgroup", Path: group.Dirs[len(group.Dirs)-1].Path, Phase: fault.PhaseCgroup,
+		Msg:  "the process stays in " + facts.Cgroup.OwnV2() + ": the container's group and its limits are not for it, as they have no group above in common that is this user's",
+		Hint: "run exec where run was started, such as in a scope of systemd-run --user"}
 }
 
 // Execute lets a process from Exec execute its program, and waits until it

@@ -23,8 +23,7 @@ type execPlan struct {
 	proc    bool // it needs a trusted procfs
 	forks   bool
 	entry   groupEntry
-
-	privileged bool
+	facts   host.Facts
 }
 
 // planExec decides; it reads and touches nothing.
@@ -32,7 +31,7 @@ func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (
 	namespaces, _ := planNamespaces(spec, facts)
 	p := &execPlan{
 		user: c.hasOwn("user"), forks: c.hasOwn("pid"), chroot: !c.hasOwn("mnt"),
-		pidfd: c.ownNamespaces(), privileged: facts.Privileged(),
+		pidfd: c.ownNamespaces(), facts: facts,
 	}
 	var complaints fault.List
 	p.process, p.notes, complaints = process.NewPlan(spec, facts, process.Options{
@@ -52,7 +51,7 @@ func (p *execPlan) explain(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	if e.Op == opJoin && e.Errno == unix.EPERM && !p.privileged {
+	if e.Op == opJoin && e.Errno == unix.EPERM && !p.facts.Privileged() {
 		e.Hint = "an ordinary user joins containers of his own only, and only once their process has been started"
 	}
 	return p.process.Explain(e)

@@ -133,7 +133,7 @@ func (c *Container) hookOfImage(call supervise.HookCall) supervise.HookStarter {
 		if err != nil {
 			return 0, err
 		}
-		group, err := c.execGroup(nil)
+		group, err := c.execGroup(nil, plan.facts.Rootless(), c.Warn)
 		if err != nil {
 			return 0, err
 		}

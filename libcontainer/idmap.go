@@ -18,20 +18,20 @@ import (
 // (user_namespaces(7)).
 func (n Namespaces) writeMaps(pid int) error {
 	if n.Helper {
-		if err := runHelper("newuidmap", pid, n.UIDs, "/linux/uidMappings"); err != nil {
+		if err := uids.runHelper(pid, n.UIDs); err != nil {
 			return err
 		}
-		return runHelper("newgidmap", pid, n.GIDs, "/linux/gidMappings")
+		return gids.runHelper(pid, n.GIDs)
 	}
 	if n.DenySetgroups {
-		if err := writeProc(pid, "setgroups", "deny", "/linux/gidMappings"); err != nil {
+		if err := writeProc(pid, "setgroups", "deny", gids.field()); err != nil {
 			return err
 		}
 	}
-	if err := writeProc(pid, "uid_map", mapText(n.UIDs), "/linux/uidMappings"); err != nil {
+	if err := uids.writeMap(pid, n.UIDs); err != nil {
 		return err
 	}
-	return writeProc(pid, "gid_map", mapText(n.GIDs), "/linux/gidMappings")
+	return gids.writeMap(pid, n.GIDs)
 }
 
 // writeOffsets sets the clocks of the time namespace that the children of pid
@@ -64,6 +64,16 @@ func writeProc(pid int, name, text string, field fault.Pointer) error {
 	return e
 }
 
+// writeMap writes the map of one kind of ids itself.
+func (k idKind) writeMap(pid int, mappings []specs.LinuxIDMapping) error {
+	err := writeProc(pid, k.name+"_map", mapText(mappings), k.field())
+	var e *fault.Error
+	if errors.As(err, &e) && e.Errno == unix.EPERM {
+		k.blameNamespace(e, mappings)
+	}
+	return err
+}
+
 func mapHint(name string, errno unix.Errno) string {
 	switch {
 	case name == "timens_offsets" && errno == unix.ERANGE:
@@ -86,21 +96,18 @@ func mapText(mappings []specs.LinuxIDMapping) string {
 
 // runHelper lets newuidmap(1) or newgidmap(1) write a map that this user may
 // not write himself.
-func runHelper(tool string, pid int, mappings []specs.LinuxIDMapping, field fault.Pointer) error {
+func (k idKind) runHelper(pid int, mappings []specs.LinuxIDMapping) error {
 	args := []string{strconv.Itoa(pid)}
 	for _, m := range mappings {
 		for _, n := range []uint32{m.ContainerID, m.HostID, m.Size} {
 			args = append(args, strconv.FormatUint(uint64(n), 10))
 		}
 	}
-	out, err := exec.Command(tool, args...).CombinedOutput()
+	out, err := exec.Command(k.tool(), args...).CombinedOutput()
 	if err == nil {
 		return nil
 	}
-	e := &fault.Error{Op: tool, Field: field, Phase: fault.PhaseNamespaces, Err: err, Msg: strings.TrimSpace(string(out)),
-		Hint: "the ids must be listed for this user in /etc/subuid and /etc/subgid"}
-	if errors.Is(err, exec.ErrNotFound) {
-		e.Hint = "install it (Debian: package uidmap), or map just your own id with size 1"
-	}
+	e := &fault.Error{Op: k.tool(), Field: k.field(), Phase: fault.PhaseNamespaces, Err: err, Msg: strings.TrimSpace(string(out))}
+	k.blameGrants(e, mappings)
 	return e
 }

@@ -146,7 +146,7 @@ func (c *Container) openDir() (int, error) {
 		return -1, errNotExist(c.ID)
 	}
 	if err != nil {
-		return -1, c.damaged(fault.From(err, "open", c.dir))
+		return -1, noAccess(c.damaged(fault.From(err, "open", c.dir)))
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {

@@ -29,7 +29,7 @@ func ProbeProcess() Facts {
 		EGID:       os.Getegid(),
 		Caps:       effectiveCaps(),
 		LastCap:    lastCap(),
-		UserNS:     inUserNamespace(),
+		UserNS:     InUserNamespace(),
 		Namespaces: namespaceKinds(),
 		Seccomp:    unix.Access("/proc/sys/kernel/seccomp", unix.F_OK) == nil,
 	}
@@ -81,7 +81,9 @@ func lastCap() int {
 // include/linux/proc_ns.h).
 const initialUserNamespace = 0xEFFFFFFD
 
-func inUserNamespace() bool {
+// InUserNamespace tells whether this process is in another user namespace than
+// the initial one.
+func InUserNamespace() bool {
 	var st unix.Stat_t
 	err := unix.Stat("/proc/self/ns/user", &st)
 	return err == nil && st.Ino != initialUserNamespace

@@ -1,0 +1,49 @@
+package libcontainer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/fault"
+)
+
+// makeRoot makes the state root where it is missing. One that is there must be
+// such that nobody else can exchange what is in it: it belongs to root or to
+// this user, and others may not write to it, or not to what is not theirs.
+func makeRoot(root string, sticky bool) error {
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return noAccess(fault.From(err, "mkdir", root))
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(root, &st); err != nil {
+		return fault.From(err, "stat", root).In(fault.PhaseState)
+	}
+	if st.Mode&unix.S_ISVTX != 0 {
+		st.Mode &^= 0o022
+	}
+	if e := foreign(&st, "use", root); e != nil {
+		e.Hint = "choose a directory of this user's own with --root, or take it from others: chmod go-w"
+		return e
+	}
+	if !sticky {
+		return nil
+	}
+	if err := unix.Chmod(root, unix.S_ISVTX|0o700); err != nil {
+		return noAccess(fault.From(err, "chmod", root))
+	}
+	return nil
+}
+
+// noAccess says where containers of an ordinary user may be, where e is that
+// he has no right to where they were looked for.
+func noAccess(e *fault.Error) *fault.Error {
+	if uid := os.Geteuid(); uid != 0 && errors.Is(e, fs.ErrPermission) {
+		e.Hint = fmt.Sprintf("an ordinary user's containers are in $XDG_RUNTIME_DIR/berth: set it to a directory of this user's own "+
+			"(a login session has /run/user/%d), or choose a directory with --root", uid)
+	}
+	return e.In(fault.PhaseState)
+}
