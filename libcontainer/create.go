@@ -74,6 +74,9 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	if err := plan.Namespaces.permitted(facts); err != nil {
 		return nil, nil, err
 	}
+	if err := hooksPermitted(plan.Hooks, facts); err != nil {
+		return nil, nil, err
+	}
 	if err := netdev.Permitted(plan.Devices, facts); err != nil {
 		return nil, nil, err
 	}

@@ -150,6 +150,18 @@ func (c *Container) hookOfImage(call supervise.HookCall) supervise.HookStarter {
 	}
 }
 
+// hooksPermitted complains about hooks that an ordinary user's runtime cannot
+// run: a startContainer hook is a process of the container, and nobody but who
+// has CAP_SYS_PTRACE joins one whose own process has not been executed yet.
+func hooksPermitted(h *specs.Hooks, facts host.Facts) error {
+	if h == nil || len(h.StartContainer) == 0 || facts.Privileged() {
+		return nil
+	}
+	return &fault.Error{Op: "hook", Path: h.StartContainer[0].Path, Field: "/hooks/startContainer/0", Errno: unix.EPERM, Phase: fault.PhasePlan,
+		Msg:  "an ordinary user has no right to run it in a container that is not started yet",
+		Hint: "use createContainer or poststart, or be root of a user namespace: unshare --user --map-root-user"}
+}
+
 // planHook is the container's own process with the hook's program.
 func (c *Container) planHook(h specs.Hook) (*execPlan, error) {
 	spec, err := c.joiningSpec()

@@ -28,7 +28,7 @@ type Namespaces struct {
 	// DenySetgroups is set where an unprivileged runtime writes its one id.
 	DenySetgroups bool `json:"denySetgroups,omitempty"`
 	// Dumpable is set where an unprivileged runtime must be able to write the
-	// maps of its own child.
+	// maps of its own child, and createContainer hooks to join it.
 	Dumpable bool `json:"dumpable,omitempty"`
 }
 
@@ -272,16 +272,19 @@ func bringUpLoopback(b *nsenter.Builder) {
 
 func (n Namespaces) compileUser(b *nsenter.Builder) {
 	b.Unshare(unix.CLONE_NEWUSER)
-	dumpable := func(v int) { b.Prctl(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE", nsenter.Num(v)) }
 	if n.Dumpable {
-		dumpable(1)
+		setDumpable(b, 1)
 	}
 	b.For(nsenter.Origin{Field: "/linux/uidMappings", Op: "map ids", Phase: fault.PhaseNamespaces})
 	b.Sync(nsenter.SyncMaps)
 	if n.Dumpable {
-		dumpable(0)
+		setDumpable(b, 0)
 	}
 	becomeRoot(b)
+}
+
+func setDumpable(b *nsenter.Builder, v int) {
+	b.Prctl(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE", nsenter.Num(v))
 }
 
 // becomeRoot takes id 0 of the user namespace that was just entered, so that

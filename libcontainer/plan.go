@@ -175,6 +175,14 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 	switch {
 	case p.hooksBeforePivot():
 		b.For(nsenter.Origin{Field: "/hooks", Op: "hooks", Phase: fault.PhaseHooks})
+		if p.Namespaces.Dumpable && len(p.Hooks.CreateContainer) > 0 {
+			// Else the hook could not join. The user namespace is new: nothing
+			// that could trace init is in it yet.
+			setDumpable(b, 1)
+			b.Sync(nsenter.SyncHooks)
+			setDumpable(b, 0)
+			break
+		}
 		b.Sync(nsenter.SyncHooks)
 	case len(p.Devices) > 0:
 		b.For(nsenter.Origin{Field: "/linux/netDevices", Op: "move network devices", Phase: fault.PhaseNamespaces})

@@ -16,15 +16,17 @@ import (
 )
 
 // idKind is user or group ids: what is called alike for both.
-type idKind struct {
-	name string // "uid", "gid"
-	own  func() int
-}
+type idKind struct{ name string }
 
-var (
-	uids = idKind{"uid", os.Geteuid}
-	gids = idKind{"gid", os.Getegid}
-)
+var uids, gids = idKind{"uid"}, idKind{"gid"}
+
+// own is the id that this user may always map.
+func (k idKind) own() int {
+	if k == gids {
+		return os.Getegid()
+	}
+	return os.Geteuid()
+}
 
 func (k idKind) field() fault.Pointer { return fault.Pointer("/linux/" + k.name + "Mappings") }
 func (k idKind) tool() string         { return "new" + k.name + "map" }
@@ -142,6 +144,13 @@ func (k idKind) blameNamespace(e *fault.Error, mappings []specs.LinuxIDMapping) 
 		return
 	}
 	own := parseMap(string(raw))
+	for i, m := range mappings {
+		if k == uids && m.HostID == 0 && !host.ProbeProcess().Has(unix.CAP_SETFCAP) {
+			e.Field = k.field().Index(i)
+			e.Hint = "to map user 0 of the user namespace that the runtime is in takes CAP_SETFCAP there: add it to process.capabilities of the container around, or be another user in it"
+			return
+		}
+	}
 	if at := missing(mappings, own); at >= 0 {
 		e.Field = k.field().Index(at)
 		e.Hint = fmt.Sprintf("%s are not in the user namespace that the runtime is in, which has %s: choose a hostID among them, or map more ids into that one",

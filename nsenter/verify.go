@@ -462,7 +462,8 @@ func (v *verifier) writes(i int, s *Step, st *state) {
 
 // exposure holds the process to being closed to others. What makes it dumpable
 // for a moment is that an ordinary user's runtime could not write to its files
-// otherwise; nothing of the container's is there then. And what it has open of
+// otherwise, nor createContainer hooks, the host's programs, join its
+// namespaces; nothing of the container's runs then. And what it has open of
 // the host is closed when it takes its root, and the rest before it waits: a
 // process that may trace it could take it (CVE-2016-9962).
 func (v *verifier) exposure(i int, s *Step, st *state) {
@@ -470,9 +471,10 @@ func (v *verifier) exposure(i int, s *Step, st *state) {
 		switch path, _ := s.textAt(1); {
 		case s.Call == unix.SYS_PRCTL, s.Call == unix.SYS_WRITE, s.Call == unix.SYS_CLOSE:
 		case s.Call == Sync && SyncID(s.numAt(0)) == SyncMaps:
+		case s.Call == Sync && SyncID(s.numAt(0)) == SyncHooks && st.is&pivoted == 0:
 		case s.Call == unix.SYS_OPENAT && strings.HasPrefix(path, "/proc/self/"):
 		default:
-			v.fail(i, "a dumpable process only has its id maps and its OOM score written")
+			v.fail(i, "a dumpable process only waits for its id maps, its OOM score and hooks")
 		}
 	}
 	switch {

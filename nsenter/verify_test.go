@@ -187,7 +187,7 @@ func TestVerifyBreaks(t *testing.T) {
 		follows  = "seccomp is followed by one capset at most and execve"
 		writes   = "once the root is open, only files of the trusted procfs are written"
 		unsure   = "a procfs that was opened by path is checked before it is used"
-		watched  = "a dumpable process only has its id maps and its OOM score written"
+		watched  = "a dumpable process only waits for its id maps, its OOM score and hooks"
 		kept     = "what was opened by a path of the host is closed before the root changes"
 		holds    = "a process that waits holds no descriptor but the one to exec.fifo's directory"
 		identity = "what the image could have put there is checked before it is a standard descriptor or a terminal"
@@ -381,6 +381,7 @@ func TestVerifyBreaks(t *testing.T) {
 		{"dumpable when a namespace is joined", watched, 1, func(b *Builder) { beDumpable(b); b.Setns(1, unix.CLONE_NEWNET) }},
 		{"dumpable in the image", watched, 1, func(b *Builder) { beDumpable(b); b.OpenIn(1, "x", unix.O_PATH) }},
 		{"dumpable before a file that is not its own", watched, 1, func(b *Builder) { beDumpable(b); b.OpenHost("/proc", unix.O_PATH) }},
+		{"dumpable while it waits for limits", watched, 1, func(b *Builder) { beDumpable(b); b.Sync(SyncLimits) }},
 		{"dumpable at the end", watched, 1, func(b *Builder) { beDumpable(b) }},
 		{"procfs kept while it waits", holds, 3, func(b *Builder) {
 			b.Close(1)
