@@ -1,6 +1,8 @@
 package rootfs
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
@@ -9,10 +11,51 @@ import (
 
 // Diagnose adds what the kernel does not say about a mount that failed. It
 // looks at the host's files and at the image: for use after the failure only.
-//
-// move_mount(2) says EINVAL where a file meets a directory, for which mount(2)
-// had ENOTDIR; Docker matches on the words.
 func (p *Plan) Diagnose(e *fault.Error) {
+	switch {
+	case e.Op == "mount proc" && e.Errno == unix.EPERM:
+		mountinfo, _ := host.ReadFile("/proc/self/mountinfo")
+		diagnoseProc(e, host.MountsBelow(mountinfo, "/proc"))
+	case strings.HasPrefix(e.Op, "mount ") && e.Errno == unix.EINVAL:
+		p.diagnoseOwner(e)
+	default:
+		p.diagnoseKinds(e)
+	}
+}
+
+// diagnoseProc says what keeps a user namespace from a procfs of its own: the
+// kernel makes one only beside one that shows everything (mount_namespaces(7)).
+func diagnoseProc(e *fault.Error, covers []string) {
+	if len(covers) == 0 {
+		return
+	}
+	shown := strings.Join(covers[:min(len(covers), 3)], ", ")
+	if len(covers) > 3 {
+		shown += " and others"
+	}
+	e.Hint = "a user namespace gets no procfs of its own where the one around it is covered, here at " + shown +
+		`: bind that one, {"destination": "/proc", "type": "none", "source": "/proc", "options": ["rbind"]},` +
+		" or run the container around it without linux.maskedPaths and readonlyPaths in /proc"
+}
+
+// diagnoseOwner is about uid= and gid= of an id that the user namespace has not.
+func (p *Plan) diagnoseOwner(e *fault.Error) {
+	for _, op := range p.Ops {
+		m, ok := op.(*Mount)
+		if !ok || !p.m.userNS && !p.m.nested {
+			continue
+		}
+		for _, q := range m.Flags.Params {
+			if (q.Key == "uid" || q.Key == "gid") && q.field(m.Field) == e.Field {
+				e.Hint = "the user namespace has no " + q.Key + " " + q.Value + ": leave the option out, as spec --rootless does, or map the id in linux." + q.Key + "Mappings"
+			}
+		}
+	}
+}
+
+// diagnoseKinds: move_mount(2) says EINVAL where a file meets a directory, for
+// which mount(2) had ENOTDIR; Docker matches on the words.
+func (p *Plan) diagnoseKinds(e *fault.Error) {
 	if e.Op != "bind" || e.Errno != unix.EINVAL {
 		return
 	}

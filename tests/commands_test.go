@@ -32,6 +32,8 @@ type scriptCommand = func(ts *testscript.TestScript, neg bool, args []string)
 //	getjson NAME FILE POINTER    sets an environment variable to an entry
 //	getfile NAME FILE            sets an environment variable to a file's text
 //	leftovers [ID]               nothing of the container or the script is left on the machine
+//	userbundle DIR [ARG…]        a bundle of the user that the program user is, from spec --rootless
+//	delegate                     makes a group of cgroup v2 that is that user's, for him to be in from then on
 //	hostmounts save|compare      the mounts of the machine itself and of the script are what they were
 func commands() map[string]scriptCommand {
 	return map[string]scriptCommand{
@@ -47,6 +49,8 @@ func commands() map[string]scriptCommand {
 		"getfile":    cmdGetFile,
 		"leftovers":  cmdLeftovers,
 		"hostmounts": cmdHostMounts,
+		"userbundle": cmdUserBundle,
+		"delegate":   cmdDelegate,
 	}
 }
 

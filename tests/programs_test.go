@@ -22,6 +22,8 @@ import (
 //	rt ARGS…               the runtime, with --root $WORK/state and the cgroup file systems of $VIEW. create and
 //	                       run --detach give the container /dev/null, $WORK/ID.out and $WORK/ID.err for its stdio;
 //	                       exec --detach gives the process $WORK/exec.out and $WORK/exec.err
+//	user ARGS…             rt for an ordinary user: nobody, where the script is root's. XDG_RUNTIME_DIR is $WORK/run, where
+//	                       the containers are, and ID.out and the like. user --command COMMAND… runs something else
 //	status N COMMAND…      succeeds where the command ends with status N
 //	pty FILE COMMAND…      runs the command on a terminal and does with it what the file says (see runPTY)
 //	console SOCKET [FILE]  takes what --console-socket sends, and talks to the terminal as pty does
@@ -30,6 +32,7 @@ func programs() map[string]func() {
 	return map[string]func(){
 		"rt":      program(runRuntime),
 		"status":  program(runStatus),
+		"user":    program(runUser),
 		"pty":     program(runPTY),
 		"console": program(runConsole),
 		"pidfd":   program(runPidfd),
@@ -66,10 +69,13 @@ func runRuntime(args []string) error {
 	if err := enterView(os.Getenv("VIEW")); err != nil {
 		return fmt.Errorf("view: %w", err)
 	}
-	path := os.Getenv("RUNTIME")
-	args = append([]string{"--root", os.Getenv("WORK") + "/state"}, args...)
+	return become(os.Getenv("RUNTIME"), append([]string{"--root", os.Getenv("WORK") + "/state"}, args...), os.Getenv("WORK"))
+}
+
+// become executes the runtime. What a process that is detached says is in dir.
+func become(path string, args []string, dir string) error {
 	if detaches(args) {
-		return runDetached(path, args)
+		return runDetached(path, args, dir)
 	}
 	return syscall.Exec(path, append([]string{path}, args...), os.Environ())
 }
@@ -80,10 +86,10 @@ func detaches(args []string) bool {
 		(slices.Contains(args, "run") || slices.Contains(args, "exec")) && (slices.Contains(args, "-d") || slices.Contains(args, "--detach"))
 }
 
-func runDetached(path string, args []string) error {
-	base := os.Getenv("WORK") + "/" + args[len(args)-1]
+func runDetached(path string, args []string, dir string) error {
+	base := dir + "/" + args[len(args)-1]
 	if slices.Contains(args, "exec") {
-		base = os.Getenv("WORK") + "/exec"
+		base = dir + "/exec"
 	}
 	stdout, err := os.Create(base + ".out")
 	if err != nil {

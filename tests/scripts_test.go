@@ -214,6 +214,9 @@ func condition(name, tested, view string) (bool, error) {
 		_, err := os.Stat("/sys/fs/selinux/enforce")
 		return err == nil, nil
 	case "userns":
+		if os.Geteuid() != 0 {
+			return exec.Command("unshare", "-U", "true").Run() == nil, nil
+		}
 		return exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-U", "true").Run() == nil, nil
 	case "bfq":
 		raw, err := os.ReadFile("/sys/block/loop7/queue/scheduler")

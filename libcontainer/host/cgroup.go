@@ -100,6 +100,22 @@ func parseResctrl(mountinfo []byte) string {
 	return ""
 }
 
+// MountsBelow lists the mount points that /proc/self/mountinfo has below dir,
+// as a user sees them.
+func MountsBelow(mountinfo []byte, dir string) []string {
+	mounts, err := parseMounts(bytes.NewReader(mountinfo))
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for i := range mounts {
+		if m := &mounts[i]; m.point != dir && isBelow(m.point, dir) && visible(mounts, m) {
+			out = append(out, m.point)
+		}
+	}
+	return out
+}
+
 // membership is one line of /proc/self/cgroup: the group the process is in,
 // of the hierarchy with these controllers. None means cgroup v2.
 type membership struct {

@@ -31,7 +31,7 @@ func (m *planner) groups(u specs.User) setgroups {
 		return groupsDenied
 	case m.opt.NoSetgroups:
 		return groupsDenied
-	case m.opt.UserNS && len(u.AdditionalGids) == 0:
+	case (m.opt.UserNS || m.facts.UserNS) && len(u.AdditionalGids) == 0:
 		return groupsTry
 	}
 	return groupsSet
