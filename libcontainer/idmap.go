@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,21 +18,22 @@ import (
 // writeMaps gives the user namespace of process pid its ids
 // (user_namespaces(7)).
 func (n Namespaces) writeMaps(pid int) error {
-	if n.Helper {
-		if err := uids.runHelper(pid, n.UIDs); err != nil {
-			return err
-		}
-		return gids.runHelper(pid, n.GIDs)
-	}
 	if n.DenySetgroups {
 		if err := writeProc(pid, "setgroups", "deny", gids.field()); err != nil {
 			return err
 		}
 	}
-	if err := uids.writeMap(pid, n.UIDs); err != nil {
+	if err := n.writeIDs(uids, pid, n.UIDs); err != nil {
 		return err
 	}
-	return gids.writeMap(pid, n.GIDs)
+	return n.writeIDs(gids, pid, n.GIDs)
+}
+
+func (n Namespaces) writeIDs(k idKind, pid int, mappings []specs.LinuxIDMapping) error {
+	if slices.Contains(n.Helpers, k.name) {
+		return k.runHelper(pid, mappings)
+	}
+	return k.writeMap(pid, mappings)
 }
 
 // writeOffsets sets the clocks of the time namespace that the children of pid

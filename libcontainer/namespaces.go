@@ -23,9 +23,9 @@ type Namespaces struct {
 	UIDs    []specs.LinuxIDMapping           `json:"uidMappings,omitempty"`
 	GIDs    []specs.LinuxIDMapping           `json:"gidMappings,omitempty"`
 	Offsets map[string]specs.LinuxTimeOffset `json:"timeOffsets,omitempty"`
-	// Helper is set where the maps are written by newuidmap and newgidmap.
-	Helper bool `json:"helper,omitempty"`
-	// DenySetgroups is set where an unprivileged runtime writes its one id.
+	// Helpers are the maps that newuidmap and newgidmap write: "uid", "gid".
+	Helpers []string `json:"helpers,omitempty"`
+	// DenySetgroups is set where an unprivileged runtime writes its one gid.
 	DenySetgroups bool `json:"denySetgroups,omitempty"`
 	// Dumpable is set where an unprivileged runtime must be able to write the
 	// maps of its own child, and createContainer hooks to join it.
@@ -143,11 +143,12 @@ func (n *Namespaces) planMaps(facts host.Facts) fault.List {
 	own := func(m []specs.LinuxIDMapping, id int) bool {
 		return len(m) == 1 && m[0].Size == 1 && m[0].HostID == uint32(id)
 	}
-	if own(n.UIDs, facts.EUID) && own(n.GIDs, facts.EGID) {
-		n.DenySetgroups = true
-		return nil
+	if !own(n.UIDs, facts.EUID) {
+		n.Helpers = append(n.Helpers, uids.name)
 	}
-	n.Helper = true
+	if n.DenySetgroups = own(n.GIDs, facts.EGID); !n.DenySetgroups {
+		n.Helpers = append(n.Helpers, gids.name)
+	}
 	return nil
 }
 

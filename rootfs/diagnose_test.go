@@ -3,6 +3,7 @@ package rootfs
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,46 @@ func TestDiagnoseKinds(t *testing.T) {
 		e := &fault.Error{Op: "bind", Path: tt.target, Field: "/mounts/0", Errno: unix.EINVAL}
 		if p.Diagnose(e); e.Error() != tt.want {
 			t.Errorf("got  %s\nwant %s", e, tt.want)
+		}
+	}
+}
+
+// A procfs that is covered anywhere keeps user namespaces below from having one.
+func TestDiagnoseProc(t *testing.T) {
+	tests := []struct {
+		covers []string
+		want   string
+	}{
+		{nil, "as before"},
+		{[]string{"/proc/keys"}, "here at /proc/keys: bind that one"},
+		{[]string{"/proc/a", "/proc/b", "/proc/c", "/proc/d"}, "here at /proc/a, /proc/b, /proc/c and others: bind"},
+	}
+	for _, tt := range tests {
+		e := &fault.Error{Op: "mount proc", Errno: unix.EPERM, Hint: "as before"}
+		if diagnoseProc(e, tt.covers); !strings.Contains(e.Hint, tt.want) {
+			t.Error(e.Hint)
+		}
+	}
+}
+
+func TestDiagnoseOwner(t *testing.T) {
+	plan := func(userNS bool) *Plan {
+		m := &Mount{Base: Base{"mount", "/mounts/2"}, Type: "devpts", Target: "/dev/pts", source: -1}
+		m.Flags.Params = []Param{param("mode=0620", 1), param("gid=5", 2)}
+		return &Plan{Ops: []Op{m}, m: machine{userNS: userNS}}
+	}
+	for _, tt := range []struct {
+		userNS bool
+		field  fault.Pointer
+		want   string
+	}{
+		{true, "/mounts/2/options/2", "the user namespace has no gid 5: leave the option out"},
+		{true, "/mounts/2/options/1", ""},
+		{false, "/mounts/2/options/2", ""},
+	} {
+		e := &fault.Error{Op: "mount devpts", Field: tt.field, Errno: unix.EINVAL}
+		if plan(tt.userNS).Diagnose(e); !strings.HasPrefix(e.Hint, tt.want) || tt.want == "" && e.Hint != "" {
+			t.Errorf("%+v: %q", tt, e.Hint)
 		}
 	}
 }

@@ -27,6 +27,14 @@ func TestDelegated(t *testing.T) {
 	}
 }
 
+func TestMountsBelow(t *testing.T) {
+	info := "1 0 0:1 / / rw - ext4 x rw\n2 1 0:2 / /proc rw - proc proc rw\n3 2 0:3 / /proc/a\\040b rw - tmpfs t rw\n" +
+		"4 2 0:3 / /proc/c rw - tmpfs t rw\n5 4 0:3 / /proc/c rw - tmpfs t rw\n6 1 0:3 / /procession rw - tmpfs t rw\n"
+	if got := MountsBelow([]byte(info), "/proc"); !slices.Equal(got, []string{"/proc/a b", "/proc/c"}) {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestPermitted(t *testing.T) {
 	c := Cgroup{V2: "/c/unified", V2Root: "/", V2Self: "/a", V2Controllers: []string{"pids", "io"},
 		V1: []V1Hierarchy{{Mountpoint: "/c/cpu"}, {Mountpoint: "/c/pids", Writable: true}}}

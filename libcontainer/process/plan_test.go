@@ -252,6 +252,10 @@ func TestSteps(t *testing.T) {
 		{name: "umask 0", config: `{"process": {"user": {"uid": 0, "gid": 0, "umask": 0}}}`, want: []string{`umask(00)  # /process/user/umask`}, never: []string{"umask(022)"}},
 		{name: "a user namespace may deny setgroups", config: `{}`, opt: Options{UserNS: true}, want: []string{`setgroups(0, NULL) or EPERM  # /process/user/additionalGids`}},
 		{
+			name: "as may the one that the runtime is in", config: `{}`, facts: func(f *host.Facts) { f.UserNS = true },
+			want: []string{`setgroups(0, NULL) or EPERM  # /process/user/additionalGids`},
+		},
+		{
 			name: "groups that are asked for must be set", config: `{"process": {"user": {"uid": 0, "gid": 0, "additionalGids": [1]}}}`,
 			opt: Options{UserNS: true}, want: []string{`setgroups(1, [1])  # /process/user/additionalGids`},
 		},
