@@ -28,7 +28,13 @@ func machines() map[string]host.Facts {
 	old.Kernel, old.Cgroup = host.Version{Major: 5, Minor: 10}, v1
 	user := root
 	user.EUID, user.EGID, user.Caps = 1000, 1000, 0
-	return map[string]host.Facts{"6.18 cgroup2": root, "5.10 cgroup1": old, "6.18 user": user}
+	delegated := user
+	delegated.Cgroup.V2Self, delegated.Cgroup.V2Delegated = "/user/session", "/sys/fs/cgroup/user"
+	delegated.Cgroup.V2DelegatedControllers = []string{"memory", "pids"}
+	nested := root
+	nested.UserNS = true
+	return map[string]host.Facts{"6.18 cgroup2": root, "5.10 cgroup1": old, "6.18 user": user,
+		"6.18 user with a group": delegated, "6.18 root of a user namespace": nested}
 }
 
 // load is the default bundle after change, without a file.
@@ -60,6 +66,12 @@ func TestProgramsHold(t *testing.T) {
 	changes := configurations()
 	changes["hooks"] = func(s *specs.Spec) {
 		s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/true"}}}
+	}
+	changes["hooks, user namespace"] = func(s *specs.Spec) {
+		s.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{Path: "/bin/true"}}}
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+		s.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: 1000, Size: 1}}
+		s.Linux.GIDMappings = s.Linux.UIDMappings
 	}
 	changes["devices"] = func(s *specs.Spec) {
 		s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {Name: "ctr%d"}, "eth1": {}}

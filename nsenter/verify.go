@@ -471,7 +471,7 @@ func (v *verifier) exposure(i int, s *Step, st *state) {
 		switch path, _ := s.textAt(1); {
 		case s.Call == unix.SYS_PRCTL, s.Call == unix.SYS_WRITE, s.Call == unix.SYS_CLOSE:
 		case s.Call == Sync && SyncID(s.numAt(0)) == SyncMaps:
-		case s.Call == Sync && SyncID(s.numAt(0)) == SyncHooks && st.is&pivoted == 0:
+		case s.Call == Sync && SyncID(s.numAt(0)) == SyncHooks && st.is&inHost != 0:
 		case s.Call == unix.SYS_OPENAT && strings.HasPrefix(path, "/proc/self/"):
 		default:
 			v.fail(i, "a dumpable process only waits for its id maps, its OOM score and hooks")

@@ -382,6 +382,7 @@ func TestVerifyBreaks(t *testing.T) {
 		{"dumpable in the image", watched, 1, func(b *Builder) { beDumpable(b); b.OpenIn(1, "x", unix.O_PATH) }},
 		{"dumpable before a file that is not its own", watched, 1, func(b *Builder) { beDumpable(b); b.OpenHost("/proc", unix.O_PATH) }},
 		{"dumpable while it waits for limits", watched, 1, func(b *Builder) { beDumpable(b); b.Sync(SyncLimits) }},
+		{"dumpable for hooks in the container's root", watched, 4, func(b *Builder) { intoRoot(b); beDumpable(b); b.Sync(SyncHooks) }},
 		{"dumpable at the end", watched, 1, func(b *Builder) { beDumpable(b) }},
 		{"procfs kept while it waits", holds, 3, func(b *Builder) {
 			b.Close(1)

@@ -260,6 +260,10 @@ func TestPlanWhole(t *testing.T) {
 	console.Console = true
 	group := allNew
 	group.Cgroup = []CgroupMount{{Dir: "/cg/c1", V2: true}}
+	shared := allNew
+	shared.Cgroup = []CgroupMount{{Dir: "/cg/session", V2: true, Shared: true}}
+	sharedNS := shared
+	sharedNS.CgroupNS = true
 	groupNS := group
 	groupNS.CgroupNS = true
 	v1 := allNew
@@ -274,6 +278,10 @@ func TestPlanWhole(t *testing.T) {
 		opt          Options
 		want         string
 	}{
+		{"a group that is not the container's own", mounts(`{"destination": "/c", "type": "cgroup", "source": "cgroup"}`), privileged, shared,
+			"bind /cg/session on /c -o ro   # /mounts/0\npivot_root   # /root/path"},
+		{"nor in a cgroup namespace", mounts(`{"destination": "/c", "type": "cgroup", "source": "cgroup", "options": ["rw"]}`), privileged, sharedNS,
+			"mount -t cgroup2 cgroup on /c -o ro   # /mounts/0\npivot_root   # /root/path"},
 		{"nothing", `{}`, privileged, allNew, "pivot_root   # /root/path"},
 		{"no pivot", `{}`, privileged, noPivot, "move   # /root/path"},
 		{"no mount namespace", `{}`, privileged, Options{}, "chroot   # /root/path"},
