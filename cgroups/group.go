@@ -245,8 +245,15 @@ func enable(d Dir) error {
 // enableIn hands controllers down from one group, all at once if the kernel
 // takes them so. A write that changes nothing would still cost the lock that
 // all forks wait for.
+//
+// A group with processes of its own, as the top one of a container has, is left
+// alone: the kernel would hand down cpu and pids, and make it the root of a
+// threaded tree, whose groups take no container (cgroup-v2.rst, "Threads").
 func enableIn(dir string, controllers []string) {
 	if has, err := readFile(dir, subtreeFile); err == nil && containsAll(strings.Fields(has), controllers) {
+		return
+	}
+	if pids, err := readFile(dir, procsFile); err != nil || pids != "" && !isTop(dir) {
 		return
 	}
 	if writeFile(dir, subtreeFile, "+"+strings.Join(controllers, " +")) == nil {
@@ -256,6 +263,9 @@ func enableIn(dir string, controllers []string) {
 		_ = writeFile(dir, subtreeFile, "+"+c)
 	}
 }
+
+// isTop tells whether dir is the top of its hierarchy for the whole machine.
+func isTop(dir string) bool { return unix.Access(dir+"/cgroup.type", unix.F_OK) == unix.ENOENT }
 
 func containsAll(have, want []string) bool {
 	for _, w := range want {

@@ -3,6 +3,7 @@ package cgroups
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -536,6 +537,32 @@ func TestAllOfPathIsMade(t *testing.T) {
 	for _, d := range p.Dirs {
 		if _, err := os.Stat(d.Mountpoint + filepath.Dir(testGroup(t))); err == nil {
 			t.Errorf("left behind in %s", d.Mountpoint)
+		}
+	}
+}
+
+// A group that holds processes hands nothing down, or it would become the root of a threaded tree; the machine's top may.
+func TestEnableInAGroupWithProcesses(t *testing.T) {
+	for name, tt := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"empty":          {map[string]string{"cgroup.procs": "", "cgroup.type": "domain\n"}, "+cpu +pids"},
+		"with processes": {map[string]string{"cgroup.procs": "17\n", "cgroup.type": "domain\n"}, ""},
+		"the top":        {map[string]string{"cgroup.procs": "17\n"}, "+cpu +pids"},
+		"there already":  {map[string]string{"cgroup.procs": "", "cgroup.subtree_control": "pids cpu io"}, "pids cpu io"},
+	} {
+		dir := t.TempDir()
+		files := map[string]string{"cgroup.subtree_control": ""}
+		maps.Copy(files, tt.files)
+		for file, text := range files {
+			if err := os.WriteFile(dir+"/"+file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		enableIn(dir, []string{"cpu", "pids"})
+		if got, _ := os.ReadFile(dir + "/cgroup.subtree_control"); string(got) != tt.want {
+			t.Errorf("%s: %q, not %q", name, got, tt.want)
 		}
 	}
 }

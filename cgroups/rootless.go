@@ -61,7 +61,7 @@ func (p *Plan) planRootless(spec *specs.Spec, id string, facts host.Facts) fault
 	for _, c := range complaints {
 		if c.Code == codeNoController {
 			c.Msg = strings.TrimSuffix(c.Msg, " on this machine") + " in the groups that " + whose(facts) + " may make"
-			c.Hint = notHandedDown(facts)
+			c.Hint = notHandedDown(all, facts)
 		}
 	}
 	if p.Delegation != nil && !facts.Has(unix.CAP_CHOWN) {
@@ -73,8 +73,11 @@ func (p *Plan) planRootless(spec *specs.Spec, id string, facts host.Facts) fault
 
 // whose is who the runtime is, for messages.
 func whose(facts host.Facts) string {
-	if facts.EUID == 0 && facts.UserNS {
+	switch {
+	case facts.EUID == 0 && facts.UserNS:
 		return "root of this user namespace"
+	case facts.EUID == 0:
+		return "root"
 	}
 	return fmt.Sprintf("user %d", facts.EUID)
 }
@@ -98,8 +101,11 @@ func lackingRights(c host.Cgroup, facts host.Facts) (reason, hint string) {
 
 // notHandedDown is the way out where groups can be made, but a controller is
 // missing in them.
-func notHandedDown(facts host.Facts) string {
-	if facts.EUID == 0 {
+func notHandedDown(c host.Cgroup, facts host.Facts) string {
+	switch {
+	case c.V2Delegated != "" && c.V2Delegated == c.OwnV2():
+		return "remove the limit, or move the processes of " + c.V2Delegated + ", the runtime's among them, into a group below it: it hands no controllers down while any are in it"
+	case facts.EUID == 0:
 		return "remove the limit, or have the container around it given the controller"
 	}
 	return "remove the limit, or have root delegate the controller: Delegate= in user@.service (systemctl edit user@.service)"

@@ -46,8 +46,9 @@ func (p *Plan) diagnoseOwner(e *fault.Error) {
 			continue
 		}
 		for _, q := range m.Flags.Params {
-			if (q.Key == "uid" || q.Key == "gid") && q.field(m.Field) == e.Field {
-				e.Hint = "the user namespace has no " + q.Key + " " + q.Value + ": leave the option out, as spec --rootless does, or map the id in linux." + q.Key + "Mappings"
+			// Before Linux 6.6 the kernel did not say which option it was.
+			if (q.Key == "uid" || q.Key == "gid") && (q.field(m.Field) == e.Field || m.Field == e.Field) {
+				e.Hint = "where the user namespace has no " + q.Key + " " + q.Value + ", leave the option out, as spec --rootless does, or map the id in linux." + q.Key + "Mappings"
 			}
 		}
 	}

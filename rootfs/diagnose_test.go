@@ -68,7 +68,8 @@ func TestDiagnoseOwner(t *testing.T) {
 		field  fault.Pointer
 		want   string
 	}{
-		{true, "/mounts/2/options/2", "the user namespace has no gid 5: leave the option out"},
+		{true, "/mounts/2/options/2", "where the user namespace has no gid 5, leave the option out"},
+		{true, "/mounts/2", "where the user namespace has no gid 5, leave the option out"},
 		{true, "/mounts/2/options/1", ""},
 		{false, "/mounts/2/options/2", ""},
 	} {

@@ -65,7 +65,7 @@ type Cgroup struct {
 	// move processes (cgroup-v2.rst, "Delegation"); "" where there is none, and
 	// where nobody asked (ProbeRights). It is a path of the host.
 	V2Delegated string
-	// V2DelegatedControllers is its cgroup.controllers.
+	// V2DelegatedControllers are those that groups below it can have.
 	V2DelegatedControllers []string
 
 	// V1 are the mounted v1 hierarchies in mountinfo's order.

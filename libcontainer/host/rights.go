@@ -49,9 +49,20 @@ func (c *Cgroup) ProbeRights() {
 	if c.V2Delegated == "" {
 		return
 	}
-	if names, err := ReadFile(c.V2Delegated + "/cgroup.controllers"); err == nil {
+	if names, err := ReadFile(c.V2Delegated + "/" + handsDown(c.V2Delegated, c.OwnV2())); err == nil {
 		c.V2DelegatedControllers = strings.Fields(string(names))
 	}
+}
+
+// handsDown names the file with the controllers that groups below can have: no
+// more than they have already where the runtime itself is in the group, unless
+// that is the top one of the machine (cgroup-v2.rst, "No Internal Process
+// Constraint").
+func handsDown(group, own string) string {
+	if group == own && unix.Access(group+"/cgroup.type", unix.F_OK) == nil {
+		return "cgroup.subtree_control"
+	}
+	return "cgroup.controllers"
 }
 
 // delegated is the highest of the groups from own up to the mount point that

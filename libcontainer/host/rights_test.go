@@ -1,6 +1,7 @@
 package host
 
 import (
+	"os"
 	"slices"
 	"testing"
 )
@@ -47,5 +48,20 @@ func TestPermitted(t *testing.T) {
 	}
 	if len(c.V1) != 2 || c.V1[0].Mountpoint != "/c/cpu" {
 		t.Error("it changes what it is asked about")
+	}
+}
+
+// What the runtime's own group can hand down to one below.
+func TestHandsDown(t *testing.T) {
+	group, top := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(group+"/cgroup.type", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ group, own, want string }{
+		{group, group, "cgroup.subtree_control"}, {group, group + "/x", "cgroup.controllers"}, {top, top, "cgroup.controllers"},
+	} {
+		if got := handsDown(tt.group, tt.own); got != tt.want {
+			t.Errorf("%+v: %s", tt, got)
+		}
 	}
 }
