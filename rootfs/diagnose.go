@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -13,9 +14,9 @@ import (
 // looks at the host's files and at the image: for use after the failure only.
 func (p *Plan) Diagnose(e *fault.Error) {
 	switch {
-	case e.Op == "mount proc" && e.Errno == unix.EPERM:
+	case (e.Op == "mount proc" || e.Op == "mount sysfs") && e.Errno == unix.EPERM:
 		mountinfo, _ := host.ReadFile("/proc/self/mountinfo")
-		diagnoseProc(e, host.MountsBelow(mountinfo, "/proc"))
+		diagnoseCovered(e, mountinfo)
 	case strings.HasPrefix(e.Op, "mount ") && e.Errno == unix.EINVAL:
 		p.diagnoseOwner(e)
 	default:
@@ -23,9 +24,15 @@ func (p *Plan) Diagnose(e *fault.Error) {
 	}
 }
 
-// diagnoseProc says what keeps a user namespace from a procfs of its own: the
-// kernel makes one only beside one that shows everything (mount_namespaces(7)).
-func diagnoseProc(e *fault.Error, covers []string) {
+// diagnoseCovered says what keeps a user namespace from a procfs or sysfs of its
+// own: the kernel makes one only beside one that shows everything
+// (mount_namespaces(7)).
+func diagnoseCovered(e *fault.Error, mountinfo []byte) {
+	dir, options := "/proc", `"rbind"`
+	if e.Op == "mount sysfs" {
+		dir, options = "/sys", `"rbind", "ro"`
+	}
+	covers := slices.DeleteFunc(host.MountsBelow(mountinfo, dir), inEmptyDirectory)
 	if len(covers) == 0 {
 		return
 	}
@@ -33,9 +40,15 @@ func diagnoseProc(e *fault.Error, covers []string) {
 	if len(covers) > 3 {
 		shown += " and others"
 	}
-	e.Hint = "a user namespace gets no procfs of its own where the one around it is covered, here at " + shown +
-		`: bind that one, {"destination": "/proc", "type": "none", "source": "/proc", "options": ["rbind"]},` +
-		" or run the container around it without linux.maskedPaths and readonlyPaths in /proc"
+	e.Hint = "a user namespace gets none of its own where the one around it is covered, here at " + shown +
+		`: bind that one, {"destination": "` + dir + `", "type": "none", "source": "` + dir + `", "options": [` + options + `]},` +
+		" or run the container around it without linux.maskedPaths and readonlyPaths in " + dir
+}
+
+// inEmptyDirectory tells whether a mount covers one of the directories that the
+// kernel has for just that, as /sys/fs/cgroup; those do not count.
+func inEmptyDirectory(point string) bool {
+	return strings.HasPrefix(point, "/sys/fs/") || strings.HasPrefix(point, "/sys/kernel/")
 }
 
 // diagnoseOwner is about uid= and gid= of an id that the user namespace has not.

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,20 +40,26 @@ func TestDiagnoseKinds(t *testing.T) {
 	}
 }
 
-// A procfs that is covered anywhere keeps user namespaces below from having one.
-func TestDiagnoseProc(t *testing.T) {
-	tests := []struct {
-		covers []string
-		want   string
+// A procfs or sysfs that is covered anywhere keeps user namespaces below from having one.
+func TestDiagnoseCovered(t *testing.T) {
+	for _, tt := range []struct {
+		op, want string
+		points   []string
 	}{
-		{nil, "as before"},
-		{[]string{"/proc/keys"}, "here at /proc/keys: bind that one"},
-		{[]string{"/proc/a", "/proc/b", "/proc/c", "/proc/d"}, "here at /proc/a, /proc/b, /proc/c and others: bind"},
-	}
-	for _, tt := range tests {
-		e := &fault.Error{Op: "mount proc", Errno: unix.EPERM, Hint: "as before"}
-		if diagnoseProc(e, tt.covers); !strings.Contains(e.Hint, tt.want) {
-			t.Error(e.Hint)
+		{"mount proc", "as before", nil},
+		{"mount proc", "here at /proc/keys: bind that one", []string{"/proc/keys", "/sys/firmware"}},
+		{"mount proc", "here at /proc/a, /proc/b, /proc/c and others: bind", []string{"/proc/a", "/proc/b", "/proc/c", "/proc/d"}},
+		{"mount sysfs", "as before", []string{"/sys/fs/cgroup", "/sys/kernel/debug", "/proc/a"}},
+		{"mount sysfs", `here at /sys/firmware: bind that one, {"destination": "/sys", "type": "none", "source": "/sys", "options": ["rbind", "ro"]}`,
+			[]string{"/sys/fs/cgroup", "/sys/firmware"}},
+	} {
+		info := "1 0 0:1 / / rw - ext4 x rw\n2 1 0:2 / /proc rw - proc p rw\n3 1 0:3 / /sys rw - sysfs s rw\n"
+		for i, point := range tt.points {
+			info += fmt.Sprintf("%d %d 0:4 / %s rw - tmpfs t rw\n", 10+i, map[bool]int{true: 2, false: 3}[strings.HasPrefix(point, "/proc")], point)
+		}
+		e := &fault.Error{Op: tt.op, Errno: unix.EPERM, Hint: "as before"}
+		if diagnoseCovered(e, []byte(info)); !strings.Contains(e.Hint, tt.want) {
+			t.Errorf("%s %v: %s", tt.op, tt.points, e.Hint)
 		}
 	}
 }
