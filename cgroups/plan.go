@@ -130,7 +130,7 @@ func NewPlan(spec *specs.Spec, id string, facts host.Facts, opt Options) (*Plan,
 		linux = &specs.Linux{}
 	}
 	if reason := noGroups(facts, opt); reason != "" {
-		p.view = mounts(ownDirs(facts.Cgroup), facts.Cgroup)
+		p.view = sharedView(nil, facts.Cgroup, opt.Rootless.Holds(facts))
 		return p, p.withoutGroups(linux, reason, "remove the limit, or run as root with the cgroupfs manager")
 	}
 	if p.Manager == ManagerSystemd {

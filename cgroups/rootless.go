@@ -44,7 +44,7 @@ func (p *Plan) planRootless(spec *specs.Spec, id string, facts host.Facts) fault
 	p.Dirs = dirs(facts.Cgroup, rel, absolute)
 	reason, hint := lackingRights(all, facts)
 	if len(p.Dirs) == 0 {
-		p.view = sharedView(nil, all)
+		p.view = sharedView(nil, all, true)
 		complaints := p.withoutGroups(linux, reason, hint)
 		p.Warnings[len(p.Warnings)-1].Hint = hint
 		if linux.CgroupsPath != "" && len(ownDirs(all)) > 0 {
@@ -57,7 +57,7 @@ func (p *Plan) planRootless(spec *specs.Spec, id string, facts host.Facts) fault
 			"give a path below it, a relative one, or none")}
 	}
 	complaints := p.planGroups(spec, linux, facts)
-	p.view = sharedView(p.Dirs, all)
+	p.view = sharedView(p.Dirs, all, true)
 	for _, c := range complaints {
 		if c.Code == codeNoController {
 			c.Msg = strings.TrimSuffix(c.Msg, " on this machine") + " in the groups that " + whose(facts) + " may make"
@@ -112,12 +112,13 @@ func notHandedDown(c host.Cgroup, facts host.Facts) string {
 }
 
 // sharedView is what a mount of type "cgroup" shows where only some hierarchies
-// have a group of the container's.
-func sharedView(groups []Dir, c host.Cgroup) []Mount {
+// have a group of the container's; mark says that the others are to be shown
+// read-only, as those of an ordinary user are, who may write to his own.
+func sharedView(groups []Dir, c host.Cgroup, mark bool) []Mount {
 	shown := ownDirs(c)
 	shared := make([]bool, len(shown))
 	for i, own := range shown {
-		shared[i] = true
+		shared[i] = mark
 		for _, d := range groups {
 			if d.Mountpoint == own.Mountpoint {
 				shown[i], shared[i] = d, false

@@ -102,6 +102,7 @@ func TestRootlessSharesItsGroupsReadOnly(t *testing.T) {
 	}{
 		"none of its own":        {userAt("/a.scope", ""), Options{}, true},
 		"one of its own":         {userAt("/a.scope", "/sys/fs/cgroup"), Options{}, false},
+		"none of its own wanted": {userAt("/a.scope", "/sys/fs/cgroup"), Options{Manager: ManagerDisabled}, true},
 		"root":                   {v2At("/", "/a.scope"), Options{}, false},
 		"root with no rights":    {v2At("/", "/a.scope"), Options{Rootless: RootlessYes}, true},
 		"root who wants it that": {v2At("/", "/a.scope"), Options{Manager: ManagerDisabled}, false},
