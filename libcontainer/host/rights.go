@@ -14,16 +14,16 @@ import (
 func (f Facts) Rootless() bool { return f.EUID != 0 || f.UserNS }
 
 // OwnV2 is the runtime's own cgroup2 group as a path of the host.
-func (c Cgroup) OwnV2() string { return path.Join(c.V2, inMount(c.V2Root, c.V2Self)) }
+func (c Cgroup) OwnV2() string { return path.Join(c.V2, InMount(c.V2Root, c.V2Self)) }
 
 // Own is the runtime's own group in the hierarchy as a path of the host.
-func (h V1Hierarchy) Own() string { return path.Join(h.Mountpoint, inMount(h.Root, h.Self)) }
+func (h V1Hierarchy) Own() string { return path.Join(h.Mountpoint, InMount(h.Root, h.Self)) }
 
-// inMount is where the group self is below a mount point that shows the group
+// InMount is where the group self is below a mount point that shows the group
 // root. A container without a cgroup namespace sees the host's names in
 // /proc/self/cgroup, of which its mounts show the tail only. A group that the
 // mount does not show is taken for its top.
-func inMount(root, self string) string {
+func InMount(root, self string) string {
 	if strings.HasPrefix(self, "/..") || strings.HasPrefix(root, "/..") {
 		return "/"
 	}
