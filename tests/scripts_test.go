@@ -84,6 +84,7 @@ func (s scripts) params(t *testing.T) testscript.Params {
 				return err
 			}
 			id := containerID(env.WorkDir)
+			env.Setenv("BINARY", s.runtime) // for use elsewhere: RUNTIME may be more than the binary
 			env.Setenv("RUNTIME", binary)
 			env.Setenv("NAME", filepath.Base(s.runtime))
 			env.Setenv("ID", id)
