@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
 )
 
 // makeRoot makes the state root where it is missing. One that is there must be
@@ -26,7 +27,9 @@ func makeRoot(root string, sticky bool) error {
 		st.Mode &^= 0o022
 	}
 	if e := foreign(&st, "use", root); e != nil {
-		e.Hint = "choose a directory of this user's own with --root, or take it from others: chmod go-w"
+		if e.Hint = "choose a directory of this user's own with --root, or take it from others: chmod go-w"; ownsLittle() {
+			e.Hint = hintNamespaceRoot // an owner that is not mapped reads as user 65534
+		}
 		return e
 	}
 	if !sticky {
@@ -41,9 +44,20 @@ func makeRoot(root string, sticky bool) error {
 // noAccess says where containers of an ordinary user may be, where e is that
 // he has no right to where they were looked for.
 func noAccess(e *fault.Error) *fault.Error {
-	if uid := os.Geteuid(); uid != 0 && errors.Is(e, fs.ErrPermission) {
+	uid := os.Geteuid()
+	switch {
+	case !errors.Is(e, fs.ErrPermission):
+	case uid != 0:
 		e.Hint = fmt.Sprintf("an ordinary user's containers are in $XDG_RUNTIME_DIR/berth: set it to a directory of this user's own "+
 			"(a login session has /run/user/%d), or choose a directory with --root", uid)
+	case ownsLittle():
+		e.Hint = hintNamespaceRoot
 	}
 	return e.In(fault.PhaseState)
 }
+
+// ownsLittle tells whether this is root of another user namespace than the host's.
+func ownsLittle() bool { return os.Geteuid() == 0 && host.InUserNamespace() }
+
+const hintNamespaceRoot = "root of a user namespace has no right to what is the host's root's: set XDG_RUNTIME_DIR, and USER to another " +
+	"name than root, or choose a directory with --root"
