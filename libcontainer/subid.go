@@ -63,16 +63,21 @@ func parseGrants(text, user string, uid int) []idRange {
 	var out []idRange
 	for line := range strings.Lines(text) {
 		f := strings.Split(strings.TrimSpace(line), ":")
-		if len(f) != 3 || f[0] != user && f[0] != strconv.Itoa(uid) {
-			continue
-		}
-		first, err := strconv.ParseUint(f[1], 10, 32)
-		count, err2 := strconv.ParseUint(f[2], 10, 32)
-		if err == nil && err2 == nil {
-			out = append(out, idRange{first, first + count})
+		if len(f) == 3 && (f[0] == user || f[0] == strconv.Itoa(uid)) {
+			out = appendRange(out, f[1], f[2])
 		}
 	}
 	return out
+}
+
+// appendRange appends a range that two numbers describe, unless they are none.
+func appendRange(out []idRange, first, count string) []idRange {
+	a, err := strconv.ParseUint(first, 10, 32)
+	n, err2 := strconv.ParseUint(count, 10, 32)
+	if err != nil || err2 != nil {
+		return out
+	}
+	return append(out, idRange{a, a + n})
 }
 
 // parseMap reads the text of /proc/PID/uid_map: INSIDE OUTSIDE COUNT a line. It
@@ -80,9 +85,8 @@ func parseGrants(text, user string, uid int) []idRange {
 func parseMap(text string) []idRange {
 	var out []idRange
 	for line := range strings.Lines(text) {
-		var first, outside, count uint64
-		if _, err := fmt.Sscan(line, &first, &outside, &count); err == nil {
-			out = append(out, idRange{first, first + count})
+		if f := strings.Fields(line); len(f) == 3 {
+			out = appendRange(out, f[0], f[2])
 		}
 	}
 	return out
