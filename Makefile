@@ -32,7 +32,7 @@ cross-arm64: setup-test ## build bin/berth-arm64 with Debian's cross compiler
 	GOARCH=arm64 CC=aarch64-linux-gnu-gcc \
 	PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig $(GO_BUILD) -o bin/berth-arm64 .
 
-setup: setup-test ## install the Debian packages that are missing (nothing to do takes no time)
+setup: setup-test setup-vm ## install the Debian packages that are missing (nothing to do takes no time)
 setup-build setup-test setup-vm: setup-%:
 	@tests/setup $*
 
@@ -51,7 +51,7 @@ lint-c: ## the C under gcc's warnings and its analyzer
 	@for file in $(C_FILES); do \
 		gcc $(C_FLAGS) -c -o /dev/null $$file && gcc $(C_FLAGS) -fanalyzer -c -o /dev/null $$file || exit 1; done
 
-test: ## everything: set-up, check, root tests, scripts, validation suite, arm64
+test: ## everything: set-up, check, root tests, scripts, validation suite, arm64, the virtual machine
 	@tests/summary $(MAKE) test-all
 
 # One package at a time: root tests look at the mounts and cgroups of the whole machine. The suite comes last and alone,
@@ -60,6 +60,7 @@ test: ## everything: set-up, check, root tests, scripts, validation suite, arm64
 test-all: setup bin/berth lint lint-c cross-arm64
 	$(GO_TEST) -count=1 -p 1 -v $$(go list ./... | grep -v /validation$$)
 	$(GO_TEST) -count=1 -v ./tests/validation
+	@tests/vm/test
 
 validation: bin/berth ## only runtime-tools' validation suite, what differs from the list
 	go run ./tests/validation
