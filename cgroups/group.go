@@ -331,16 +331,17 @@ func join(dir string, pid int) error {
 // has been forked. A group from Open has none.
 func (g *Group) Late() error { return writeAll(g.late) }
 
-// Set changes the limits of groups that exist (update). Lists come from
-// PlanResources with g.State().
+// Set changes the limits of groups that exist (update), and of their unit.
+// Lists come from PlanResources with g.State(). The kernel is asked first: what
+// it refuses systemd never hears of.
 func (g *Group) Set(r Resources) error {
-	if err := writeAll(r.Writes); err != nil {
+	if err := writeAll(slices.Concat(r.Writes, r.Late)); err != nil {
 		return err
 	}
-	if err := writeAll(r.Late); err != nil {
+	if err := r.Filter.apply(); err != nil {
 		return err
 	}
-	return r.Filter.apply()
+	return g.SetUnit(r)
 }
 
 // Procs lists the processes of the container, in rising order: those of its

@@ -11,8 +11,11 @@ import (
 	"berth/libcontainer/fault"
 )
 
-// unlimited is how systemd's properties say that there is no limit.
-const unlimited = math.MaxUint64
+// unlimited is how systemd's properties say that there is no limit, and unset how its weights say that there is none.
+const (
+	unlimited = math.MaxUint64
+	unset     = math.MaxUint64
+)
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 
@@ -40,14 +43,33 @@ func microseconds(v dbus.Value) (dbus.Value, bool) {
 	return dbus.Uint64(v.Bits * perSecond), true
 }
 
+// limits are writes that a unit's properties are made from.
+type limits struct {
+	State
+	writes []Write
+	// now is what a file of a group holds that is written no more, "" where that is a new group's own.
+	now func(dir, file string) string
+}
+
 // resourceProperties are the properties of what is written into the group's files, as far as systemd has any: made from
-// the writes, so that both say the same and systemd's do when it writes its own again (daemon-reload). Where two writes
-// are for one property the last one counts, as in the file; lists keep all.
+// the writes, so that both say the same and systemd's do when it writes its own again (daemon-reload).
 func (p *Plan) resourceProperties() []Property {
+	l := limits{State: p.State(), writes: slices.Concat(p.Writes, p.Late), now: func(string, string) string { return "" }}
+	return append(l.properties(), p.deviceProperties()...)
+}
+
+// changedProperties are those of writes into groups that exist; now reads their files.
+func (r Resources) changedProperties(s State, now func(dir, file string) string) []Property {
+	return limits{State: s, writes: slices.Concat(r.Writes, r.Late), now: now}.properties()
+}
+
+// properties are those of all writes. Where two are for one property the last one counts, as in the file; lists keep all.
+func (l limits) properties() []Property {
 	var out []Property
-	for _, w := range slices.Concat(p.Writes, p.Late) {
-		for _, made := range p.propertiesOf(w) {
+	for _, w := range l.writes {
+		for _, made := range l.of(w) {
 			made.Field = w.Field
+			made.Since = newer.of(made)
 			at := slices.IndexFunc(out, func(have Property) bool { return have.Name == made.Name })
 			switch {
 			case at < 0:
@@ -59,7 +81,34 @@ func (p *Plan) resourceProperties() []Property {
 			}
 		}
 	}
-	return append(out, p.deviceProperties()...)
+	return out
+}
+
+// versions are the releases of systemd that brought properties which not every system in use has
+// (org.freedesktop.systemd1(5), "History"; systemd's NEWS).
+type versions []struct {
+	name  string
+	since int
+}
+
+var newer = versions{
+	{"CPUQuotaPeriodUSec", 242}, {"AllowedCPUs", 244}, {"AllowedMemoryNodes", 244}, {"MemoryMin", 240},
+	{"MemoryZSwapMax", 253}, {"MemoryZSwapWriteback", 256},
+}
+
+// idleSince is the release that takes a CPUWeight of 0, which is an idle group.
+const idleSince = 252
+
+func (t versions) of(p Property) int {
+	if p.Name == "CPUWeight" && p.Value.Bits == 0 {
+		return idleSince
+	}
+	for _, v := range t {
+		if v.name == p.Name {
+			return v.since
+		}
+	}
+	return 0
 }
 
 // named is the property that stands for a file, or for a key of io.max. Tables in order need nothing at start-up.
@@ -77,7 +126,7 @@ func (t named) of(key string) string {
 // amounts are the properties that are one number, of the files of both versions.
 var amounts = named{
 	{"memory.max", "MemoryMax"}, {"memory.low", "MemoryLow"}, {"memory.high", "MemoryHigh"}, {"memory.min", "MemoryMin"},
-	{"memory.swap.max", "MemorySwapMax"}, {"cpu.weight", "CPUWeight"}, {"pids.max", "TasksMax"},
+	{"memory.swap.max", "MemorySwapMax"}, {"memory.zswap.max", "MemoryZSwapMax"}, {"cpu.weight", "CPUWeight"}, {"pids.max", "TasksMax"},
 
 	{"memory.limit_in_bytes", "MemoryLimit"}, {"cpu.shares", "CPUShares"},
 	{"blkio.bfq.weight", "BlockIOWeight"}, {"blkio.weight", "BlockIOWeight"},
@@ -91,22 +140,31 @@ var rates = named{
 	{"blkio.bfq.weight_device", "BlockIODeviceWeight"}, {"blkio.weight_device", "BlockIODeviceWeight"},
 }
 
-// propertiesOf are those of one write; none where systemd has no word for it, or the value is one that only the kernel
+// of are the properties of one write; none where systemd has no word for it, or the value is one that only the kernel
 // may understand (linux.resources.unified).
-func (p *Plan) propertiesOf(w Write) []Property {
+func (l limits) of(w Write) []Property {
 	if name := amounts.of(w.File); name != "" {
 		return amount(name, w.Value)
 	}
 	switch w.File {
 	case "cpu.max":
-		quota, period, _ := strings.Cut(w.Value, " ")
+		quota, period, both := strings.Cut(w.Value, " ")
+		if !both {
+			_, period, _ = strings.Cut(l.now(w.Dir, w.File), " ")
+		}
 		return cpuQuota(quota, period)
 	case "cpu.cfs_quota_us":
-		return cpuQuota(w.Value, p.written(w.Dir, "cpu.cfs_period_us"))
+		return cpuQuota(w.Value, l.value(w.Dir, "cpu.cfs_period_us"))
+	case "cpu.cfs_period_us":
+		return cpuQuota(l.value(w.Dir, "cpu.cfs_quota_us"), w.Value)
+	case "cpu.idle":
+		return l.idle(w)
 	case "cpuset.cpus":
-		return bitmap("AllowedCPUs", w, p.State().Unified())
+		return bitmap("AllowedCPUs", w, l.Unified())
 	case "cpuset.mems":
-		return bitmap("AllowedMemoryNodes", w, p.State().Unified())
+		return bitmap("AllowedMemoryNodes", w, l.Unified())
+	case "memory.zswap.writeback":
+		return []Property{{Name: "MemoryZSwapWriteback", Value: dbus.Bool(w.Value == "1")}}
 	case "io.bfq.weight":
 		if w.Else == nil { // from unified: on a scale of its own
 			return nil
@@ -124,14 +182,28 @@ func (p *Plan) propertiesOf(w Write) []Property {
 	return nil
 }
 
-// written is the last value for a file of the group, "" where nothing is.
-func (p *Plan) written(dir, file string) string {
-	for _, w := range slices.Backward(p.Writes) {
+// value is the last one that is written into a file of the group, else what it holds.
+func (l limits) value(dir, file string) string {
+	for _, w := range slices.Backward(l.writes) {
 		if w.Dir == dir && w.File == file {
 			return w.Value
 		}
 	}
-	return ""
+	return l.now(dir, file)
+}
+
+// idle is a weight of 0 for systemd, on cgroup v2. A group that is idle no more has the weight that is written with it, or
+// that of a new group.
+func (l limits) idle(w Write) []Property {
+	weight := dbus.Uint64(0)
+	if w.Value != "1" {
+		weight = dbus.Uint64(unset)
+	}
+	written := slices.ContainsFunc(l.writes, func(other Write) bool { return other.Dir == w.Dir && other.File == "cpu.weight" })
+	if !l.Unified() || written && w.Value != "1" {
+		return nil
+	}
+	return []Property{{Name: "CPUWeight", Value: weight}}
 }
 
 func parseAmount(text string) (uint64, bool) {
@@ -150,29 +222,33 @@ func amount(name, text string) []Property {
 	return []Property{{Name: name, Value: dbus.Uint64(n)}}
 }
 
-// cpuQuota is the time on all CPUs together in each second; systemd keeps whole per cents, so that it is rounded up.
+// cpuQuota is the time on all CPUs together in each second, and the period. systemd keeps whole per cents of the time, so
+// that it is rounded up. A quota that is not said is left as it is.
 func cpuQuota(quota, period string) []Property {
-	q, ok := parseAmount(quota)
-	if !ok {
-		return nil
-	}
-	n, err := strconv.ParseUint(period, 10, 64)
+	n, err := strconv.ParseUint(strings.TrimSpace(period), 10, 64)
 	if err != nil || n == 0 {
 		n = defaultPeriod
 	}
-	per := uint64(unlimited)
-	if q != unlimited {
-		const second, percent = 1000000, 10000
-		if q > math.MaxUint64/second-percent {
-			return nil
-		}
-		per = (q*second/n + percent - 1) / percent * percent
+	out := []Property{{Name: "CPUQuotaPeriodUSec", Value: dbus.Uint64(n)}}
+	switch per, ok := perSecond(quota, n); {
+	case ok:
+		return append([]Property{{Name: "CPUQuotaPerSecUSec", Value: dbus.Uint64(per)}}, out...)
+	case quota == "":
+		return out
 	}
-	out := []Property{{Name: "CPUQuotaPerSecUSec", Value: dbus.Uint64(per)}}
-	if n != defaultPeriod {
-		out = append(out, Property{Name: "CPUQuotaPeriodUSec", Value: dbus.Uint64(n)})
+	return nil
+}
+
+func perSecond(quota string, period uint64) (uint64, bool) {
+	const second, percent = 1000000, 10000
+	q, ok := parseAmount(strings.TrimSpace(quota))
+	switch {
+	case !ok || q != unlimited && q > math.MaxUint64/second-percent:
+		return 0, false
+	case q == unlimited:
+		return unlimited, true
 	}
-	return out
+	return (q*second/period + percent - 1) / percent * percent, true
 }
 
 // bitmap is a list of CPUs or nodes, which systemd can limit on cgroup v2 only.

@@ -25,6 +25,9 @@ type Property struct {
 	Name  string        `json:"name"`
 	Value dbus.Value    `json:"value"`
 	Field fault.Pointer `json:"field,omitempty"` // the config entry that asked for it
+	// Since is the first release of systemd that has it, where not all do: an older one is not told, and the limit is in
+	// the group's files only.
+	Since int `json:"since,omitempty"`
 }
 
 // String prints the property as a line of Plan.Lines.
@@ -148,9 +151,10 @@ func (s State) madeBySystemd(d Dir) bool {
 	return s.Unified() || d.Has("name=systemd")
 }
 
+func property(name string, v dbus.Value) Property { return Property{Name: name, Value: v} }
+
 // unitBasics are the properties that every container's scope has.
 func (p *Plan) unitBasics(id string) []Property {
-	property := func(name string, v dbus.Value) Property { return Property{Name: name, Value: v} }
 	io := "IOAccounting"
 	if !p.State().Unified() {
 		io = "BlockIOAccounting"

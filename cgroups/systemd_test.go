@@ -161,14 +161,17 @@ func TestResourceProperties(t *testing.T) {
 		{"v2", `{"memory":{"limit":1000,"swap":-1}}`, "MemorySwapMax uint64 18446744073709551615; MemoryMax uint64 1000"},
 		{"v2", `{"cpu":{"shares":1024}}`, "CPUWeight uint64 100"},
 		{"v2", `{"cpu":{"shares":2}}`, "CPUWeight uint64 1"},
-		{"v2", `{"cpu":{"quota":50000}}`, "CPUQuotaPerSecUSec uint64 500000"},
+		{"v2", `{"cpu":{"quota":50000}}`, "CPUQuotaPerSecUSec uint64 500000; CPUQuotaPeriodUSec uint64 100000"},
 		{"v2", `{"cpu":{"quota":50000,"period":50000}}`, "CPUQuotaPerSecUSec uint64 1000000; CPUQuotaPeriodUSec uint64 50000"},
-		{"v2", `{"cpu":{"quota":33333,"period":100000}}`, "CPUQuotaPerSecUSec uint64 340000"}, // whole per cents, rounded up
+		{"v2", `{"cpu":{"quota":33333,"period":100000}}`, "CPUQuotaPerSecUSec uint64 340000; CPUQuotaPeriodUSec uint64 100000"}, // whole per cents, rounded up
 		{"v2", `{"cpu":{"quota":1000,"period":1000000}}`, "CPUQuotaPerSecUSec uint64 10000; CPUQuotaPeriodUSec uint64 1000000"},
 		{"v2", `{"cpu":{"quota":-1,"period":20000}}`, "CPUQuotaPerSecUSec uint64 18446744073709551615; CPUQuotaPeriodUSec uint64 20000"},
 		{"v2", `{"cpu":{"quota":9223372036854775807}}`, ""}, // the kernel's to refuse
-		{"v2", `{"cpu":{"burst":1000,"quota":2000}}`, "CPUQuotaPerSecUSec uint64 20000"},
-		{"v2", `{"cpu":{"idle":1}}`, ""},
+		{"v2", `{"cpu":{"burst":1000,"quota":2000}}`, "CPUQuotaPerSecUSec uint64 20000; CPUQuotaPeriodUSec uint64 100000"},
+		{"v2", `{"cpu":{"idle":1}}`, "CPUWeight uint64 0"},
+		{"v2", `{"cpu":{"idle":1,"shares":512}}`, "CPUWeight uint64 0"},
+		{"v2", `{"cpu":{"idle":0,"shares":512}}`, "CPUWeight uint64 59"},
+		{"v2", `{"cpu":{"idle":0}}`, "CPUWeight uint64 18446744073709551615"},
 		{"v2", `{"cpu":{"cpus":"0-2,9"}}`, "AllowedCPUs [byte 7, 2]"},
 		{"v2", `{"cpu":{"cpus":"8"}}`, "AllowedCPUs [byte 0, 1]"},
 		{"v2", `{"cpu":{"mems":"0"}}`, "AllowedMemoryNodes [byte 1]"},
@@ -193,13 +196,16 @@ func TestResourceProperties(t *testing.T) {
 			"IOReadBandwidthMax [('/dev/block/8:0', uint64 1)]; IOWriteIOPSMax [('/dev/block/8:0', uint64 18446744073709551615)]; MemoryHigh uint64 5; MemoryMin uint64 4"},
 		{"v2", `{"unified":{"io.weight":"default 7\n8:0 9"}}`, "IOWeight uint64 7; IODeviceWeight [('/dev/block/8:0', uint64 9)]"},
 		{"v2", `{"unified":{"io.bfq.weight":"7"}}`, ""},
+		{"v2", `{"unified":{"memory.zswap.max":"7","memory.zswap.writeback":"0"}}`, "MemoryZSwapMax uint64 7; MemoryZSwapWriteback false"},
 		{"v2", `{"unified":{"memory.max":"1G","cpu.max":"x","io.max":"8:0","cpuset.cpus":"all"}}`, ""},
 		{"v2", `{"memory":{"limit":5},"unified":{"memory.max":"6"}}`, "MemoryMax uint64 6"},
 
 		{"v1", `{"memory":{"limit":1000000,"swap":2000000,"reservation":5}}`, "MemoryLimit uint64 1000000"},
 		{"v1", `{"cpu":{"shares":512,"quota":20000,"period":40000,"cpus":"0","mems":"0"}}`,
 			"CPUShares uint64 512; CPUQuotaPerSecUSec uint64 500000; CPUQuotaPeriodUSec uint64 40000"},
-		{"v1", `{"cpu":{"quota":-1}}`, "CPUQuotaPerSecUSec uint64 18446744073709551615"},
+		{"v1", `{"cpu":{"quota":-1}}`, "CPUQuotaPerSecUSec uint64 18446744073709551615; CPUQuotaPeriodUSec uint64 100000"},
+		{"v1", `{"cpu":{"period":50000}}`, "CPUQuotaPeriodUSec uint64 50000"},
+		{"v1", `{"cpu":{"idle":1}}`, ""},
 		{"v1", `{"pids":{"limit":20}}`, "TasksMax uint64 20"},
 		{"v1", `{"blockIO":{"weight":500,"weightDevice":[{"major":8,"minor":0,"weight":300}]}}`,
 			"BlockIOWeight uint64 500; BlockIODeviceWeight [('/dev/block/8:0', uint64 300)]"},
@@ -209,6 +215,35 @@ func TestResourceProperties(t *testing.T) {
 	} {
 		if got := resourceLines(t, c.machine, c.resources); got != c.want {
 			t.Errorf("%s on %s:\ngot:  %s\nwant: %s", c.resources, c.machine, got, c.want)
+		}
+	}
+}
+
+// Of limits that change, what is not said is what the files hold.
+func TestChangedProperties(t *testing.T) {
+	for _, c := range []struct{ machine, resources, holds, want string }{
+		{"v2", `{"memory":{"limit":5},"pids":{"limit":6}}`, "", "MemoryMax uint64 5; TasksMax uint64 6"},
+		{"v2", `{"unified":{"cpu.max":"50000"}}`, "max 50000", "CPUQuotaPerSecUSec uint64 1000000; CPUQuotaPeriodUSec uint64 50000"},
+		{"v2", `{"hugepageLimits":[{"pageSize":"2MB","limit":4}]}`, "", ""},
+		{"v1", `{"cpu":{"quota":25000}}`, "50000", "CPUQuotaPerSecUSec uint64 500000; CPUQuotaPeriodUSec uint64 50000"},
+		{"v1", `{"cpu":{"period":40000}}`, "20000", "CPUQuotaPerSecUSec uint64 500000; CPUQuotaPeriodUSec uint64 40000"},
+		{"v1", `{"cpu":{"period":40000}}`, "-1", "CPUQuotaPerSecUSec uint64 18446744073709551615; CPUQuotaPeriodUSec uint64 40000"},
+	} {
+		p, complaints := unitOf(t, machine(c.machine), `{}`)
+		var given specs.LinuxResources
+		if err := json.Unmarshal([]byte(c.resources), &given); err != nil {
+			t.Fatal(err)
+		}
+		r, more := PlanResources(&given, p.State(), machine(c.machine))
+		if complaints = append(complaints, more...); len(complaints) > 0 {
+			t.Error(complaints)
+		}
+		var got []string
+		for _, property := range r.changedProperties(p.State(), func(string, string) string { return c.holds }) {
+			got = append(got, property.Name+" "+property.Value.String())
+		}
+		if text := strings.Join(got, "; "); text != c.want {
+			t.Errorf("%s on %s, %q:\ngot:  %s\nwant: %s", c.resources, c.machine, c.holds, text, c.want)
 		}
 	}
 }

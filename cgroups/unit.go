@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +27,7 @@ var busPatience = 30 * time.Second
 
 const (
 	systemdName   = "org.freedesktop.systemd1"
+	managerPath   = "/org/freedesktop/systemd1"
 	errUnitExists = systemdName + ".UnitExists"
 )
 
@@ -91,7 +94,7 @@ func (s *systemd) register() error {
 }
 
 func (s *systemd) call(method string, args ...dbus.Value) ([]dbus.Value, error) {
-	return s.conn.Call(dbus.Message{Destination: systemdName, Path: "/org/freedesktop/systemd1",
+	return s.conn.Call(dbus.Message{Destination: systemdName, Path: managerPath,
 		Interface: systemdName + ".Manager", Member: method, Body: args})
 }
 
@@ -122,14 +125,12 @@ func (u *Unit) start(pid int) (mine bool, err error) {
 		return false, err
 	}
 	defer s.conn.Close()
-	args := []dbus.Value{dbus.String(u.Name), dbus.String("replace"), u.properties(pid), dbus.Array("(sa(sv))")}
-	result, err := s.job("StartTransientUnit", args...)
-	// One that has ended may still be on its way out.
-	for pause := 5 * time.Millisecond; isError(err, errUnitExists) && pause < 200*time.Millisecond; pause *= 2 {
-		s.call("ResetFailedUnit", dbus.String(u.Name))
-		time.Sleep(pause)
-		result, err = s.job("StartTransientUnit", args...)
-	}
+	first := property("PIDs", dbus.Array("u", dbus.Uint32(uint32(pid))))
+	var result string
+	err = s.withProperties(append(u.Properties, first), func(properties dbus.Value) error {
+		result, err = s.startTransient(u.Name, properties)
+		return err
+	})
 	if err != nil {
 		return !isCallError(err), busFailed("start", u.Name, err)
 	}
@@ -140,16 +141,119 @@ func (u *Unit) start(pid int) (mine bool, err error) {
 	return true, nil
 }
 
-// properties are the unit's with the process, as StartTransientUnit takes them.
-func (u *Unit) properties(pid int) dbus.Value {
+// startTransient waits for a unit of that name that has ended and may still be on its way out.
+func (s *systemd) startTransient(name string, properties dbus.Value) (result string, err error) {
+	args := []dbus.Value{dbus.String(name), dbus.String("replace"), properties, dbus.Array("(sa(sv))")}
+	result, err = s.job("StartTransientUnit", args...)
+	for pause := 5 * time.Millisecond; isError(err, errUnitExists) && pause < 200*time.Millisecond; pause *= 2 {
+		s.call("ResetFailedUnit", dbus.String(name))
+		time.Sleep(pause)
+		result, err = s.job("StartTransientUnit", args...)
+	}
+	return result, err
+}
+
+// withProperties calls do with the properties as systemd's methods take them. Where systemd refuses one of them, and is
+// older than some, it is called once more without those.
+func (s *systemd) withProperties(list []Property, do func(dbus.Value) error) error {
+	err := do(propertyList(list))
+	if !isError(err, errReadOnly) && !isError(err, errUnknown) && !isError(err, errInvalid) {
+		return err
+	}
+	version, ok := s.version()
+	known := slices.DeleteFunc(slices.Clone(list), func(p Property) bool { return p.Since > version })
+	if !ok || len(known) == len(list) {
+		return err
+	}
+	return do(propertyList(known))
+}
+
+// What systemd says of a property that it does not know, or whose value it does not take.
+const (
+	errReadOnly = "org.freedesktop.DBus.Error.PropertyReadOnly"
+	errUnknown  = "org.freedesktop.DBus.Error.UnknownProperty"
+	errInvalid  = "org.freedesktop.DBus.Error.InvalidArgs"
+)
+
+// version is systemd's release: 252 of "252.39-1~deb12u1" or "v252".
+func (s *systemd) version() (n int, ok bool) {
+	text, err := s.property("Version")
+	if err != nil {
+		return 0, false
+	}
+	text = strings.TrimPrefix(text, "v")
+	digits := strings.TrimLeft(text, "0123456789")
+	n, err = strconv.Atoi(text[:len(text)-len(digits)])
+	return n, err == nil
+}
+
+// property is a property of the manager that is a text.
+func (s *systemd) property(name string) (string, error) {
+	reply, err := s.conn.Call(dbus.Message{Destination: systemdName, Path: managerPath,
+		Interface: "org.freedesktop.DBus.Properties", Member: "Get",
+		Body: []dbus.Value{dbus.String(systemdName + ".Manager"), dbus.String(name)}})
+	if err != nil {
+		return "", err
+	}
+	if len(reply) != 1 || reply[0].Sig != "v" || reply[0].List[0].Sig != "s" {
+		return "", fmt.Errorf("%s is not a text", name)
+	}
+	return reply[0].List[0].Text, nil
+}
+
+// propertyList are properties as StartTransientUnit and SetUnitProperties take them.
+func propertyList(list []Property) dbus.Value {
 	out := dbus.Array("(sv)")
-	add := func(name string, v dbus.Value) {
-		out.List = append(out.List, dbus.Struct(dbus.String(name), dbus.Variant(v)))
+	for _, p := range list {
+		out.List = append(out.List, dbus.Struct(dbus.String(p.Name), dbus.Variant(p.Value)))
 	}
-	for _, p := range u.Properties {
-		add(p.Name, p.Value)
+	return out
+}
+
+// SetUnit tells systemd of limits that have been written into the groups, so that they hold when it writes its own again
+// (daemon-reload). It does nothing for groups that no unit has, nor where systemd has no property for any of them. Set
+// does it, too.
+func (g *Group) SetUnit(r Resources) error {
+	if g.unit == "" {
+		return nil
 	}
-	add("PIDs", dbus.Array("u", dbus.Uint32(uint32(pid))))
+	properties := r.changedProperties(g.State(), func(dir, file string) string {
+		text, _ := readFile(dir, file)
+		return strings.TrimSpace(text)
+	})
+	if len(properties) == 0 {
+		return nil
+	}
+	exact := g.rounded()
+	s, err := dialSystemd()
+	if err != nil {
+		return err
+	}
+	defer s.conn.Close()
+	err = s.withProperties(properties, func(list dbus.Value) error {
+		const runtime = true // gone with the unit
+		_, err := s.call("SetUnitProperties", dbus.String(g.unit), dbus.Bool(runtime), list)
+		return err
+	})
+	if err != nil {
+		return busFailed("set properties", g.unit, err)
+	}
+	return writeAll(exact)
+}
+
+// rounded are writes of what the files hold that systemd would round: it writes all files of a controller when one of its
+// properties is set.
+func (g *Group) rounded() (out []Write) {
+	for _, d := range g.dirs {
+		for _, file := range []string{"cpu.max", "cpu.cfs_quota_us"} {
+			if !d.Has("cpu") {
+				continue
+			}
+			if text, err := readFile(d.Path, file); err == nil {
+				out = append(out, Write{Dir: d.Path, File: file, Value: strings.TrimSpace(text)})
+			}
+		}
+	}
 	return out
 }
 

@@ -25,6 +25,8 @@ type manager struct {
 	result  string   // of its jobs
 	exists  int      // how often the unit is said to exist already
 	refuse  string   // an error's name, for StartTransientUnit
+	version string   // of systemd; it knows no properties that came later
+	set     []string // by SetUnitProperties
 	silent  string   // the method that is not answered
 	silence bool     // jobs never end
 }
@@ -37,6 +39,18 @@ func (m *manager) handle(c *dbustest.Conn, call dbus.Message) {
 	case call.Member == m.silent:
 	case call.Member == "StartTransientUnit" && m.refuse != "":
 		c.Refuse(call, m.refuse, "refused")
+	case call.Member == "Get":
+		c.Reply(call, dbus.Variant(dbus.String(m.version)))
+	case call.Member == "StartTransientUnit" && m.version != "" && hasProperty(call.Body[2], "AllowedCPUs"):
+		c.Refuse(call, errReadOnly, "Cannot set property AllowedCPUs, or unknown property.")
+	case call.Member == "SetUnitProperties" && m.version != "" && hasProperty(call.Body[2], "AllowedCPUs"):
+		c.Refuse(call, errReadOnly, "Cannot set property AllowedCPUs, or unknown property.")
+	case call.Member == "SetUnitProperties":
+		m.set = append(m.set, call.Body[0].Text, call.Body[1].String())
+		for _, property := range call.Body[2].List {
+			m.set = append(m.set, property.List[0].Text+" "+property.List[1].List[0].String())
+		}
+		c.Reply(call)
 	case call.Member == "StartTransientUnit" && m.exists > 0:
 		m.exists--
 		c.Refuse(call, errUnitExists, "it exists")
@@ -59,6 +73,11 @@ func (m *manager) handle(c *dbustest.Conn, call dbus.Message) {
 	default:
 		c.Reply(call)
 	}
+}
+
+// hasProperty tells whether a property of that name is in the list.
+func hasProperty(properties dbus.Value, name string) bool {
+	return slices.ContainsFunc(properties.List, func(p dbus.Value) bool { return p.List[0].Text == name })
 }
 
 // job says that it has ended before it says which one it was, as may happen on a bus.
@@ -192,6 +211,63 @@ func TestUnitFails(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What changes is told to systemd, too, and only that; the files hold what they held, also where systemd rounds.
+//
+//spec:46
+func TestUnitIsSet(t *testing.T) {
+	p, m := fakeUnit(t)
+	p.Dirs[0].Controllers = []string{"cpu", "pids"}
+	g, err := Make(p, 42)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := p.Dirs[0].Path
+	os.WriteFile(dir+"/cpu.max", []byte("33333 100000\n"), 0o644)
+	os.WriteFile(dir+"/pids.max", nil, 0o644)
+	set := func(writes ...Write) {
+		t.Helper()
+		if err := Open(g.State()).Set(Resources{Writes: writes}); err != nil {
+			t.Error(err)
+		}
+	}
+	calls := len(m.calls)
+	set()
+	os.WriteFile(dir+"/hugetlb.2MB.max", nil, 0o644)
+	set(Write{Dir: dir, File: "hugetlb.2MB.max", Value: "0"})
+	if len(m.calls) != calls {
+		t.Errorf("systemd is asked about what it has no word for: %q", m.calls[calls:])
+	}
+	set(Write{Dir: dir, File: "pids.max", Value: "7"})
+	if want := []string{"p-x.scope", "true", "TasksMax uint64 7"}; !slices.Equal(m.set, want) {
+		t.Errorf("%q", m.set)
+	}
+	if quota, _ := readFile(dir, "cpu.max"); strings.TrimSpace(quota) != "33333 100000" {
+		t.Errorf("cpu.max is %q", quota)
+	}
+	if pids, _ := readFile(dir, "pids.max"); pids != "7" {
+		t.Errorf("pids.max is %q", pids)
+	}
+}
+
+// A systemd that does not know a property yet is not told, and all others are set.
+func TestUnitOfAnOldSystemd(t *testing.T) {
+	for version, ok := range map[string]bool{"239 (239-82.el8)": true, "v243": true, "252.39-1~deb12u1": false, "": false, "new": false} {
+		p, m := fakeUnit(t)
+		m.version = version
+		p.Unit.Properties = append(p.Unit.Properties, Property{Name: "AllowedCPUs", Value: dbus.Bytes([]byte{1}), Since: 244}, property("TasksMax", dbus.Uint64(5)))
+		if version == "" {
+			m.refuse = errInvalid
+		}
+		_, err := Make(p, 42)
+		if ok != (err == nil) {
+			t.Errorf("%q: %v", version, err)
+		}
+		if ok && !slices.Equal(m.pids, []string{"Slice 'system.slice'", "PIDs [uint32 42]"}) {
+			t.Errorf("%q: %q", version, m.pids)
+		}
 	}
 }
 
