@@ -188,13 +188,20 @@ func ioHint(errno syscall.Errno) string {
 	return ""
 }
 
-// busHint is about a conversation with systemd that failed.
-func busHint(err error) string {
+// busHint is about a conversation with systemd that failed; user says that it was the user's own.
+func busHint(err error, user bool) string {
+	none := "systemd does not run here, or its bus is not to be seen; without it use the cgroupfs manager (leave out --systemd-cgroup)"
+	denied := "only root may ask systemd for a scope; run as root"
+	if user {
+		none = "this user has no systemd of its own here: log in (pam_systemd), or have root say loginctl enable-linger, and set " +
+			"XDG_RUNTIME_DIR=/run/user/UID; without it use the cgroupfs manager (leave out --systemd-cgroup)"
+		denied = "the bus is another user's: XDG_RUNTIME_DIR and DBUS_SESSION_BUS_ADDRESS have to name this user's own"
+	}
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
-		return "systemd does not run here, or its bus is not to be seen; without it use the cgroupfs manager (leave out --systemd-cgroup)"
+		return none
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return "only root may ask systemd for a scope; run as root"
+		return denied
 	case errors.Is(err, dbus.ErrTimeout):
 		return "systemd is stuck or very busy: systemctl list-jobs shows what it works on"
 	}
@@ -206,11 +213,20 @@ func busHint(err error) string {
 	case "UnitExists":
 		return "another container has that name; delete it, or choose another linux.cgroupsPath"
 	case "AccessDenied", "AuthFailed", "InteractiveAuthorizationRequired":
-		return "only root may ask systemd for a scope; run as root"
+		return denied
 	case "PropertyReadOnly", "UnknownProperty", "InvalidArgs", "InvalidSignature":
 		return "an annotation org.systemd.property.* or a limit is not what this version of systemd takes; berth plan prints all properties"
 	case "ServiceUnknown", "NameHasNoOwner", "NoReply", "Disconnected":
 		return "the message bus knows no systemd; without it use the cgroupfs manager"
 	}
 	return ""
+}
+
+// jobHint is about a unit that systemd would not start.
+func jobHint(user bool) string {
+	if user {
+		return "journalctl --user says why; a process that was not started by the user's systemd is moved by the system's, which needs " +
+			"the system's message bus, or start the runtime with systemd-run --user --scope"
+	}
+	return "the journal of the host says why: journalctl -b _PID=1"
 }

@@ -21,18 +21,19 @@ type Group struct {
 	late   []Write
 	made   []string // directories that Create made, in that order
 	unit   string   // of systemd; "" is none
+	user   bool     // the unit is one of the user's own systemd
 	placed int      // the process that systemd has put into the unit
 }
 
 // Open returns the groups that were recorded before, whether they exist or not.
-func Open(s State) *Group { return &Group{dirs: s.Dirs, made: s.Above, unit: s.Unit} }
+func Open(s State) *Group { return &Group{dirs: s.Dirs, made: s.Above, unit: s.Unit, user: s.UserUnit} }
 
 // State returns the record with which Open finds the groups again; that of nil is empty.
 func (g *Group) State() State {
 	if g == nil {
 		return State{}
 	}
-	s := State{Dirs: g.dirs, Unit: g.unit}
+	s := State{Dirs: g.dirs, Unit: g.unit, UserUnit: g.user}
 	for _, dir := range g.made {
 		if !slices.ContainsFunc(g.dirs, func(d Dir) bool { return d.Path == dir }) {
 			s.Above = append(s.Above, dir)
@@ -67,7 +68,7 @@ func Create(p *Plan) (*Group, error) {
 func Make(p *Plan, pid int) (*Group, error) {
 	g := &Group{dirs: p.Dirs, late: p.Late}
 	if p.Unit != nil {
-		g.unit, g.placed = p.Unit.Name, pid
+		g.unit, g.user, g.placed = p.Unit.Name, p.Unit.User, pid
 		if mine, err := p.startUnit(pid); err != nil && mine {
 			return g, err
 		} else if err != nil {
@@ -409,7 +410,7 @@ func (g *Group) Delete() error {
 	if g.unit != "" {
 		// A unit without processes ends by itself: what counts is that its
 		// groups are gone, also where nobody can be asked.
-		_ = stopUnit(g.unit)
+		_ = busOf(g.user).stopUnit(g.unit)
 	}
 	deadline := time.Now().Add(deletePatience)
 	for _, d := range g.dirs {

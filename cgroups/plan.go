@@ -86,13 +86,15 @@ type State struct {
 	Above []string `json:"above,omitempty"`
 	// Unit is the name of systemd's unit whose groups Dirs are; "" is none.
 	Unit string `json:"unit,omitempty"`
+	// UserUnit says that the unit is one of the user's own systemd.
+	UserUnit bool `json:"userUnit,omitempty"`
 }
 
 // State returns the record to keep in state.json.
 func (p *Plan) State() State {
 	s := State{Dirs: p.Dirs}
 	if p.Unit != nil {
-		s.Unit = p.Unit.Name
+		s.Unit, s.UserUnit = p.Unit.Name, p.Unit.User
 	}
 	return s
 }
@@ -129,12 +131,12 @@ func NewPlan(spec *specs.Spec, id string, facts host.Facts, opt Options) (*Plan,
 	if linux == nil {
 		linux = &specs.Linux{}
 	}
+	if p.Manager == ManagerSystemd && systemdServes(facts, opt) {
+		return p, planSystemd(p, spec, id, facts, asUser(facts, opt))
+	}
 	if reason := noGroups(facts, opt); reason != "" {
 		p.view = sharedView(nil, facts.Cgroup, opt.Rootless.Holds(facts))
 		return p, p.withoutGroups(linux, reason, "remove the limit, or run as root with the cgroupfs manager")
-	}
-	if p.Manager == ManagerSystemd {
-		return p, planSystemd(p, spec, id, facts)
 	}
 	if opt.Rootless.Holds(facts) {
 		return p, p.planRootless(spec, id, facts)
@@ -166,8 +168,8 @@ func noGroups(facts host.Facts, opt Options) string {
 	switch {
 	case opt.Manager == ManagerDisabled:
 		return "the cgroup manager is disabled"
-	case opt.Rootless.Holds(facts) && opt.Manager == ManagerSystemd:
-		return "a user's own systemd is not asked for scopes yet"
+	case opt.Manager == ManagerSystemd:
+		return "a user's own systemd has groups on cgroup v2 only"
 	}
 	return ""
 }

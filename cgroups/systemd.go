@@ -3,6 +3,7 @@ package cgroups
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"berth/cgroups/dbus"
@@ -10,13 +11,15 @@ import (
 	"berth/libcontainer/host"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Unit is the transient scope that systemd is asked for: it makes the group of its own hierarchy and puts the container's
 // first process into it.
 type Unit struct {
-	Name       string     `json:"name"`  // prefix-name.scope
-	Slice      string     `json:"slice"` // that it is in
+	Name       string     `json:"name"`           // prefix-name.scope
+	Slice      string     `json:"slice"`          // that it is in
+	User       bool       `json:"user,omitempty"` // of the user's own systemd, not of the system's
 	Properties []Property `json:"properties"`
 }
 
@@ -41,25 +44,26 @@ func (p Property) String() string {
 
 // What a container has whose config does not say otherwise. Managers always say it.
 const (
-	defaultSlice  = "system.slice"
-	defaultPrefix = "berth"
+	defaultSlice     = "system.slice"
+	defaultUserSlice = "user.slice" // of the user's own systemd: user@UID.service/user.slice
+	defaultPrefix    = "berth"
 )
 
 // maxUnitName is systemd's UNIT_NAME_MAX with the terminating NUL.
 const maxUnitName = 256
 
-// planUnit takes "slice:prefix:name" apart. An empty slice is system.slice, an empty prefix leaves name.scope.
-func planUnit(cgroupsPath, id string) (*Unit, *fault.Error) {
+// planUnit takes "slice:prefix:name" apart. An empty slice is slice, an empty prefix leaves name.scope.
+func planUnit(cgroupsPath, id, slice string) (*Unit, *fault.Error) {
 	if cgroupsPath == "" {
-		return namedUnit(defaultSlice, defaultPrefix, id)
+		return namedUnit(slice, defaultPrefix, id)
 	}
 	parts := strings.Split(cgroupsPath, ":")
 	if len(parts) != 3 {
 		return nil, refuse(cgroupsPathField, "the systemd cgroup manager needs the form slice:prefix:name",
-			"give system.slice:"+defaultPrefix+":"+id+" or nothing at all, or use the cgroupfs manager")
+			"give "+slice+":"+defaultPrefix+":"+id+" or nothing at all, or use the cgroupfs manager")
 	}
 	if parts[0] == "" {
-		parts[0] = defaultSlice
+		parts[0] = slice
 	}
 	return namedUnit(parts[0], parts[1], parts[2])
 }
@@ -121,28 +125,78 @@ func (u *Unit) path() string {
 	return slice + "/" + u.Name
 }
 
+// asUser tells whether the user's own systemd is asked, and not the system's: that one serves root, also root of a user
+// namespace in which it runs.
+func asUser(facts host.Facts, opt Options) bool {
+	return opt.Rootless == RootlessYes || opt.Rootless == RootlessAuto && (facts.EUID != 0 || facts.Systemd.Foreign)
+}
+
+// systemdServes tells whether there is a manager to ask: that of an ordinary user has groups to give on cgroup v2 only.
+func systemdServes(facts host.Facts, opt Options) bool {
+	return facts.Cgroup.Mode() == "unified" || !asUser(facts, opt)
+}
+
 // planSystemd plans a container whose group is a unit's: systemd makes the group of its hierarchy and keeps the limits
 // that it has properties for; all are written as without it, too, for systemd rounds some and knows others not at all.
-func planSystemd(p *Plan, spec *specs.Spec, id string, facts host.Facts) fault.List {
+func planSystemd(p *Plan, spec *specs.Spec, id string, facts host.Facts, user bool) fault.List {
 	linux := spec.Linux
 	if linux == nil {
 		linux = &specs.Linux{}
 	}
-	unit, bad := planUnit(linux.CgroupsPath, id)
+	slice, above := defaultSlice, ""
+	if user {
+		slice, above = defaultUserSlice, host.InMount(facts.Cgroup.V2Root, userGroup(facts))
+	}
+	unit, bad := planUnit(linux.CgroupsPath, id, slice)
 	if bad != nil {
 		return fault.List{bad}
 	}
+	unit.User = user
 	given, complaints := annotated(spec.Annotations)
-	p.Dirs = dirs(facts.Cgroup, unit.path(), true)
+	p.Dirs = dirs(facts.Cgroup, above+unit.path(), true)
 	if !slices.ContainsFunc(p.Dirs, func(d Dir) bool { return p.State().madeBySystemd(d) }) {
 		return append(complaints, refuse("", "systemd has no groups here: neither cgroup v2 alone nor a hierarchy name=systemd is mounted",
 			"mount them, or use the cgroupfs manager"))
 	}
+	if user && facts.Systemd.UserControllers != nil {
+		p.Dirs[0].Controllers = facts.Systemd.UserControllers
+	}
 	p.Unit = unit
 	complaints = append(complaints, p.planGroups(spec, linux, facts)...)
+	if user {
+		p.limitToUser(complaints, facts)
+	}
 	unit.Properties = slices.Concat(p.unitBasics(id), p.resourceProperties(), given)
 	p.makeRoom()
 	return complaints
+}
+
+// userGroup is the group of the user's own systemd, below which its units' are; where nobody answers, the one that
+// user@.service gives it.
+func userGroup(facts host.Facts) string {
+	if facts.Systemd.UserGroup != "" {
+		return facts.Systemd.UserGroup
+	}
+	uid := strconv.Itoa(facts.Systemd.UID)
+	return "/user.slice/user-" + uid + ".slice/user@" + uid + ".service"
+}
+
+// limitToUser leaves out what the user's own systemd cannot do, and says how it gets what it may have.
+func (p *Plan) limitToUser(complaints fault.List, facts host.Facts) {
+	for _, c := range complaints {
+		if c.Code == codeNoController {
+			c.Msg = strings.TrimSuffix(c.Msg, " on this machine") + " is delegated to this user's systemd"
+			c.Hint = "remove the limit, or have root give the controller: systemctl edit user@.service, there [Service] and " +
+				"Delegate=cpu cpuset io memory pids; then log in again"
+		}
+	}
+	if !facts.Has(unix.CAP_SYS_ADMIN) || facts.UserNS {
+		// Devices that this user may not use are not the container's either.
+		p.rules, p.Filter = nil, nil
+	}
+	if !facts.Has(unix.CAP_CHOWN) {
+		p.Delegation = nil // it has the user's own group already, or nobody may give it
+	}
 }
 
 // madeBySystemd tells whether the group is in systemd's own hierarchy, where only systemd makes groups: cgroup v2 where
@@ -239,5 +293,9 @@ func (u *Unit) lines() (out []string) {
 	for _, p := range u.Properties {
 		out = append(out, p.String())
 	}
-	return append(out, "unit "+u.Name+" in "+u.Slice)
+	manager := ""
+	if u.User {
+		manager = " of the user's own systemd"
+	}
+	return append(out, "unit "+u.Name+" in "+u.Slice+manager)
 }

@@ -355,12 +355,71 @@ func TestAnnotationsOfAnotherManager(t *testing.T) {
 	}
 }
 
-// An ordinary user stays where it is, as with cgroupfs.
-func TestUnitOfAnOrdinaryUser(t *testing.T) {
+// An ordinary user's containers are units of its own systemd, below that one's group.
+//
+//spec:46
+func TestUnitsOfAnOrdinaryUser(t *testing.T) {
+	user := func(change func(*host.Facts)) host.Facts {
+		f := v2Facts()
+		f.EUID, f.Systemd = 1000, host.Systemd{Foreign: true, UID: 1000}
+		change(&f)
+		return f
+	}
+	const nominal = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/"
+	for _, c := range []struct {
+		name      string
+		facts     host.Facts
+		opt       Options
+		path, dir string
+	}{
+		{"nobody answers", user(func(*host.Facts) {}), Options{}, "", nominal + "user.slice/berth-id.scope"},
+		{"elsewhere", user(func(f *host.Facts) { f.Systemd.UserGroup = "/a.service" }), Options{}, "b-c.slice:p:x", "/sys/fs/cgroup/a.service/b.slice/b-c.slice/p-x.scope"},
+		{"part of the tree", user(func(f *host.Facts) { f.Systemd.UserGroup, f.Cgroup.V2Root = "/b/a.service", "/b" }), Options{}, "::x", "/sys/fs/cgroup/a.service/user.slice/x.scope"},
+		{"root that asks for it", user(func(f *host.Facts) { f.EUID, f.Systemd.Foreign = 0, false }), Options{Rootless: RootlessYes}, "::x", nominal + "user.slice/x.scope"},
+		{"root of a user namespace", user(func(f *host.Facts) { f.EUID, f.UserNS = 0, true }), Options{}, "::x", nominal + "user.slice/x.scope"},
+		{"root of a user namespace with its own systemd", user(func(f *host.Facts) { f.EUID, f.UserNS, f.Systemd.Foreign = 0, true, false }), Options{}, "::x", "/sys/fs/cgroup/system.slice/x.scope"},
+	} {
+		c.opt.Manager = ManagerSystemd
+		p, complaints := NewPlan(&specs.Spec{Linux: &specs.Linux{CgroupsPath: c.path}}, "id", c.facts, c.opt)
+		if len(complaints) > 0 || len(p.Dirs) != 1 || p.Dirs[0].Path != c.dir || p.makes(p.Dirs[0]) {
+			t.Errorf("%s: %v, %v", c.name, complaints, p.Dirs)
+			continue
+		}
+		ofUser := !strings.Contains(c.dir, "system.slice")
+		if p.Unit.User != ofUser || p.State().UserUnit != ofUser || ofUser != strings.Contains(p.String(), "of the user's own systemd") {
+			t.Errorf("%s: %+v", c.name, p.Unit)
+		}
+	}
+}
+
+// What is not delegated is refused with the way out, what only root can do is left out.
+func TestLimitsOfAnOrdinaryUser(t *testing.T) {
 	facts := v2Facts()
+	facts.EUID, facts.Systemd = 1000, host.Systemd{Foreign: true, UID: 1000, UserControllers: []string{"memory", "pids"}}
+	p, complaints := unitOf(t, facts, `{"linux":{"resources":{"pids":{"limit":9},"devices":[{"allow":false,"access":"rwm"}]}}}`)
+	got := p.String()
+	if len(complaints) > 0 || !strings.Contains(got, "property TasksMax uint64 9") || !strings.Contains(got, "berth-id.scope memory pids\n") || strings.Contains(got, "evice") {
+		t.Errorf("%v\n%s", complaints, got)
+	}
+	_, complaints = unitOf(t, facts, `{"linux":{"resources":{"cpu":{"cpus":"0"}}}}`)
+	if len(complaints) != 1 || complaints[0].Field != "/linux/resources/cpu/cpus" ||
+		!strings.Contains(complaints[0].Msg, "no cpuset controller is delegated to this user's systemd") ||
+		!strings.Contains(complaints[0].Hint, "Delegate=cpu cpuset io memory pids") {
+		t.Errorf("%v", complaints)
+	}
+	mapped := `{"process":{"user":{"uid":7}},"linux":{"namespaces":[{"type":"cgroup"},{"type":"user"}],"uidMappings":[{"containerID":0,"hostID":100000,"size":10}]},
+		"mounts":[{"destination":"/sys/fs/cgroup","type":"cgroup","source":"cgroup"}]}`
+	if p, _ = unitOf(t, facts, mapped); p.Delegation != nil {
+		t.Errorf("an ordinary user cannot give a group away: %v", p.Delegation)
+	}
+}
+
+// Groups of cgroup v1 are not for users.
+func TestNoUnitOnV1(t *testing.T) {
+	facts := machine("hybrid")
 	facts.EUID = 1000
 	p, complaints := unitOf(t, facts, `{}`)
-	if len(complaints) > 0 || p.Unit != nil || len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0].Msg, "user's own systemd") {
+	if len(complaints) > 0 || p.Unit != nil || len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0].Msg, "on cgroup v2 only") {
 		t.Errorf("%v, %v, %v", p.Unit, complaints, p.Warnings)
 	}
 }

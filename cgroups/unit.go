@@ -3,7 +3,6 @@ package cgroups
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,16 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where systemd is spoken to: on its own socket, which is root's and needs no message bus, else on the system's bus.
-const (
-	privateSocket = "/run/systemd/private"
-	busSocket     = "/run/dbus/system_bus_socket"
-	busVariable   = "DBUS_SYSTEM_BUS_ADDRESS"
-)
-
-// busPatience is how long one conversation may take, with the job that it waits for.
-var busPatience = 30 * time.Second
-
 const (
 	systemdName   = "org.freedesktop.systemd1"
 	managerPath   = "/org/freedesktop/systemd1"
@@ -32,52 +21,9 @@ const (
 )
 
 // systemd is one conversation with systemd's manager object (org.freedesktop.systemd1(5)).
-type systemd struct{ conn *dbus.Conn }
-
-// dialSystemd begins it. The caller closes the connection.
-func dialSystemd() (*systemd, error) {
-	path, named, err := busAddress()
-	if err != nil {
-		return nil, err
-	}
-	if !named {
-		conn, err := dbus.Dial(privateSocket, busPatience)
-		switch {
-		case err == nil:
-			return &systemd{conn}, nil
-		case errors.Is(err, dbus.ErrTimeout): // it is there, and stuck
-			return nil, busFailed("connect to systemd", privateSocket, err)
-		}
-	}
-	conn, err := dbus.Dial(path, busPatience)
-	if err != nil {
-		return nil, busFailed("connect to systemd", path, err)
-	}
-	s := &systemd{conn}
-	if err := s.register(); err != nil {
-		conn.Close()
-		return nil, busFailed("connect to systemd", path, err)
-	}
-	return s, nil
-}
-
-// busAddress is the socket of the system's bus; named says that the environment names it
-// (D-Bus specification, "Server Addresses").
-func busAddress() (path string, named bool, err error) {
-	address := os.Getenv(busVariable)
-	if address == "" {
-		return busSocket, false, nil
-	}
-	for one := range strings.SplitSeq(address, ";") {
-		options, _ := strings.CutPrefix(one, "unix:")
-		for option := range strings.SplitSeq(options, ",") {
-			if path, ok := strings.CutPrefix(option, "path="); ok && options != one {
-				return path, true, nil
-			}
-		}
-	}
-	return "", false, &fault.Error{Op: "connect to systemd", Path: busVariable, Phase: fault.PhaseCgroup,
-		Msg: fmt.Sprintf("%q names no Unix socket", address), Hint: "unset it, or give unix:path=" + busSocket}
+type systemd struct {
+	conn *dbus.Conn
+	bus  bus
 }
 
 // register makes this a client of the bus that hears when jobs end.
@@ -120,7 +66,7 @@ func (s *systemd) job(method string, args ...dbus.Value) (result string, err err
 // start starts the unit with a process in it and waits until it is there. mine is false where a unit of that name
 // is somebody else's.
 func (u *Unit) start(pid int) (mine bool, err error) {
-	s, err := dialSystemd()
+	s, err := busOf(u.User).dial()
 	if err != nil {
 		return false, err
 	}
@@ -132,11 +78,11 @@ func (u *Unit) start(pid int) (mine bool, err error) {
 		return err
 	})
 	if err != nil {
-		return !isCallError(err), busFailed("start", u.Name, err)
+		return !isCallError(err), s.bus.failed("start", u.Name, err)
 	}
 	if result != "done" {
 		return true, &fault.Error{Op: "start", Path: u.Name, Msg: "systemd's job ended as " + result, Phase: fault.PhaseCgroup,
-			Hint: "the journal of the host says why: journalctl -b _PID=1"}
+			Hint: jobHint(u.User)}
 	}
 	return true, nil
 }
@@ -225,7 +171,7 @@ func (g *Group) SetUnit(r Resources) error {
 		return nil
 	}
 	exact := g.rounded()
-	s, err := dialSystemd()
+	s, err := busOf(g.user).dial()
 	if err != nil {
 		return err
 	}
@@ -236,7 +182,7 @@ func (g *Group) SetUnit(r Resources) error {
 		return err
 	})
 	if err != nil {
-		return busFailed("set properties", g.unit, err)
+		return s.bus.failed("set properties", g.unit, err)
 	}
 	return writeAll(exact)
 }
@@ -258,8 +204,8 @@ func (g *Group) rounded() (out []Write) {
 }
 
 // stopUnit stops the unit and waits until it is gone. One that is not there is as good.
-func stopUnit(name string) error {
-	s, err := dialSystemd()
+func (b bus) stopUnit(name string) error {
+	s, err := b.dial()
 	if err != nil {
 		return err
 	}
@@ -268,7 +214,7 @@ func stopUnit(name string) error {
 		if isError(err, systemdName+".NoSuchUnit") {
 			return nil
 		}
-		return busFailed("stop", name, err)
+		return b.failed("stop", name, err)
 	}
 	s.call("ResetFailedUnit", dbus.String(name)) // refused for a unit that has gone, as most have
 	return nil
@@ -282,17 +228,6 @@ func isCallError(err error) bool {
 func isError(err error, name string) bool {
 	var e *dbus.CallError
 	return errors.As(err, &e) && e.Name == name
-}
-
-// busFailed is what went wrong on the bus.
-func busFailed(op, path string, err error) *fault.Error {
-	e := &fault.Error{Op: op, Path: path, Err: err, Phase: fault.PhaseCgroup, Hint: busHint(err)}
-	var errno unix.Errno
-	if errors.As(err, &errno) {
-		e = fault.From(errno, op, path).In(fault.PhaseCgroup)
-		e.Hint = busHint(err)
-	}
-	return e
 }
 
 // startUnit has systemd make the group of its hierarchy with the process in it. mine says that there is something to

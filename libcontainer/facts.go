@@ -20,6 +20,9 @@ func (opt PlanOptions) Facts(spec *specs.Spec) host.Facts {
 	if opt.Rootless == cgroups.RootlessYes && !f.Rootless() {
 		f.Cgroup.ProbeRights()
 	}
+	if opt.CgroupManager == cgroups.ManagerSystemd && (opt.Rootless == cgroups.RootlessYes || f.Rootless()) {
+		cgroups.ProbeSystemd(&f)
+	}
 	return f
 }
 

@@ -86,6 +86,7 @@ func encodeGroup(w *jsonWriter, s cgroups.State) {
 	if s.Unit != "" {
 		w.text("unit", s.Unit)
 	}
+	w.flag("userUnit", s.UserUnit)
 	w.close('}')
 }
 
@@ -231,6 +232,8 @@ func decodeGroup(d *jsonReader) (s cgroups.State) {
 			s.Above = d.texts()
 		case "unit":
 			s.Unit = d.text()
+		case "userUnit":
+			s.UserUnit = d.flag()
 		default:
 			d.bad = true
 		}

@@ -24,7 +24,7 @@ func records() []record {
 				{Path: "/x", Inherit: []string{"cpuset.cpus"}},
 			},
 			Above: []string{"/sys/fs/cgroup/above"},
-			Unit:  "p-c.scope",
+			Unit:  "p-c.scope", UserUnit: true,
 		},
 		Resctrl: intelrdt.State{
 			Tasks: []string{"/sys/fs/resctrl/c", "/sys/fs/resctrl/c/mon_groups/id"}, Remove: []string{"/sys/fs/resctrl/c/mon_groups/id"},
@@ -44,7 +44,7 @@ func TestRecordEncoding(t *testing.T) {
 	// A field that is new must be written and read, too.
 	for _, v := range []any{record{}, cgroups.State{}, intelrdt.State{}, cgroups.Dir{}, nsenter.Tail{}, nsenter.TailStep{}, nsenter.Origin{}} {
 		want := map[string]int{
-			"libcontainer.record": 18, "cgroups.State": 3, "intelrdt.State": 3, "cgroups.Dir": 6,
+			"libcontainer.record": 18, "cgroups.State": 4, "intelrdt.State": 3, "cgroups.Dir": 6,
 			"nsenter.Tail": 2, "nsenter.TailStep": 2, "nsenter.Origin": 4,
 		}
 		if typ := reflect.TypeOf(v); typ.NumField() != want[typ.String()] {

@@ -69,12 +69,21 @@ func (c *Conn) connect(path string) error {
 
 // authenticate says BEGIN in one go with AUTH, as systemd's own clients do. systemd would not notice a message that it
 // happens to read together with BEGIN until more comes; so the first waits for the OK, which comes after both.
+//
+// In a user namespace the uid is another one than the server's kernel tells it, and there may be several namespaces
+// between the two. There nothing is claimed, with an empty answer to the server's question for it.
 func (c *Conn) authenticate() error {
-	uid := hex.EncodeToString([]byte(strconv.Itoa(os.Geteuid())))
-	if err := c.write([]byte("\x00AUTH EXTERNAL " + uid + "\r\nBEGIN\r\n")); err != nil {
+	auth := "AUTH EXTERNAL " + hex.EncodeToString([]byte(strconv.Itoa(os.Geteuid())))
+	if mapped() {
+		auth = "AUTH EXTERNAL\r\nDATA"
+	}
+	if err := c.write([]byte("\x00" + auth + "\r\nBEGIN\r\n")); err != nil {
 		return err
 	}
 	line, err := c.line()
+	if err == nil && strings.HasSuffix(auth, "DATA") {
+		line, err = c.line() // the first is the question
+	}
 	if err != nil {
 		return err
 	}
@@ -82,6 +91,13 @@ func (c *Conn) authenticate() error {
 		return &CallError{Name: "org.freedesktop.DBus.Error.AuthFailed", Text: "the bus does not take this user: " + line}
 	}
 	return nil
+}
+
+// mapped tells whether users have other numbers outside the user namespace that this process is in
+// (user_namespaces(7)).
+func mapped() bool {
+	raw, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && !slices.Equal(strings.Fields(string(raw)), []string{"0", "0", "4294967295"})
 }
 
 func (c *Conn) line() (string, error) {

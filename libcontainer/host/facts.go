@@ -21,13 +21,26 @@ type Facts struct {
 
 	Namespaces []string // the kinds that this kernel has, named as in /proc/self/ns: "mnt", "net", "time" …
 	Cgroup     Cgroup
-	Resctrl    string // where resctrl is mounted, "" where it is not
+	Systemd    Systemd // only where units are asked for (cgroups.ProbeSystemd)
+	Resctrl    string  // where resctrl is mounted, "" where it is not
 
 	Stdio [3]Stdio // what the runtime's descriptors 0, 1 and 2 are
 
 	Seccomp bool // /proc/sys/kernel/seccomp exists
 
 	LSM LSM // only where the configuration asks for labels (ProbeLSM)
+}
+
+// Systemd says which of systemd's managers are there to be asked for units.
+type Systemd struct {
+	// Foreign says that the system's manager serves others: the runtime is
+	// not root, or root of a user namespace that systemd is not in.
+	Foreign bool
+	UID     int // of the runtime outside its user namespace, which is what systemd knows it by
+	// UserGroup is the cgroup v2 group that the user's own manager has, as in
+	// /proc/self/cgroup; "" where there is none to be seen.
+	UserGroup       string
+	UserControllers []string // those delegated to it
 }
 
 // Version is a kernel version; of 6.18.44-rc1 the first two numbers.
