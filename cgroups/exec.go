@@ -14,7 +14,8 @@ import (
 // own group, with "CONTROLLER[,CONTROLLER…]:" before it where it is meant for
 // those of a v1 hierarchy only. It looks at nothing.
 func (s State) Below(args []string) (State, error) {
-	out := State{Dirs: slices.Clone(s.Dirs)}
+	out := s
+	out.Dirs = slices.Clone(s.Dirs)
 	placed := map[int]bool{}
 	for _, arg := range args {
 		controllers, dir, only := strings.Cut(arg, ":")
@@ -79,7 +80,8 @@ func badArgument(arg, msg, help string) *fault.Error {
 // leaves, and its own group takes none any more (cgroup-v2.rst, "No Internal
 // Process Constraint").
 func (s State) Where(pid int) State {
-	out := State{Dirs: slices.Clone(s.Dirs)}
+	out := s
+	out.Dirs = slices.Clone(s.Dirs)
 	for i := range out.Dirs {
 		if d := &out.Dirs[i]; d.V2 {
 			walk(d.Path, func(dir string) error {

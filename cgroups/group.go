@@ -309,7 +309,11 @@ func (g *Group) Add(pid int) error {
 		if pid == g.placed && g.State().madeBySystemd(d) {
 			continue
 		}
-		if err := join(d.Path, pid); err != nil {
+		err := join(d.Path, pid)
+		if g.user && errors.Is(err, unix.EACCES) {
+			err = g.attach(d, pid)
+		}
+		if err != nil {
 			return err
 		}
 	}

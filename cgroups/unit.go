@@ -187,6 +187,22 @@ func (g *Group) SetUnit(r Resources) error {
 	return writeAll(exact)
 }
 
+// attach has the user's systemd move a process into the unit, or a group below it: an ordinary user may not move what is
+// outside of the groups that are delegated to it, and systemd asks the system's manager to.
+func (g *Group) attach(d Dir, pid int) error {
+	s, err := busOf(g.user).dial()
+	if err != nil {
+		return err
+	}
+	defer s.conn.Close()
+	_, below, _ := strings.Cut(d.Path, "/"+g.unit)
+	_, err = s.call("AttachProcessesToUnit", dbus.String(g.unit), dbus.String(below), dbus.Array("u", dbus.Uint32(uint32(pid))))
+	if err != nil {
+		return s.bus.failed("attach a process to", g.unit, err)
+	}
+	return nil
+}
+
 // rounded are writes of what the files hold that systemd would round: it writes all files of a controller when one of its
 // properties is set.
 func (g *Group) rounded() (out []Write) {

@@ -83,8 +83,8 @@ func (c *Container) exec(opt ExecOptions) (*Process, error) {
 // join makes the process of a plan, up to, but not including, execve. target is
 // init's pidfd, which stays the caller's.
 func (c *Container) join(plan *execPlan, opt ProcessOptions, target *os.File, group cgroups.State) (_ *Process, err error) {
-	if len(group.Dirs) == 0 {
-		plan.entry = entersByMove // into none
+	if len(group.Dirs) == 0 || group.UserUnit {
+		plan.entry = entersByMove // into none, or by the user's systemd where the user may not
 	}
 	e := &execution{
 		Container: c, launch: launch{options: opt, explain: plan.explain},
@@ -147,7 +147,7 @@ func (c *Container) execGroup(below []string, rootless bool, warn func(*fault.Er
 	if err != nil || len(below) > 0 || len(group.Dirs) == 0 {
 		return group, err
 	}
-	if rootless {
+	if rootless && !group.UserUnit {
 		facts := host.Probe()
 		facts.Cgroup.ProbeRights()
 		if !group.Joinable(facts.Cgroup) {
