@@ -83,13 +83,9 @@ func (d Device) everything() bool {
 // planDevices plans linux.resources.devices and the rules that go with every
 // container: lines for the v1 controller, else a program on the v2 group.
 func (p *Plan) planDevices(linux *specs.Linux, facts host.Facts) fault.List {
-	var given []specs.LinuxDeviceCgroup
+	rules, complaints := allRules(linux)
 	field := resourcesField.At("devices")
-	if linux.Resources != nil {
-		given = linux.Resources.Devices
-	}
-	rules, complaints := deviceRules(given, field)
-	if len(given) == 0 {
+	if linux.Resources == nil || len(linux.Resources.Devices) == 0 {
 		field = ""
 	}
 	if facts.EUID != 0 && !facts.Privileged() {
@@ -97,7 +93,6 @@ func (p *Plan) planDevices(linux *specs.Linux, facts host.Facts) fault.List {
 		// not use are not the container's either.
 		return complaints
 	}
-	rules = append(rules, defaultRules(linux.Devices)...)
 	p.rules = rules
 
 	if d, ok := p.State().find("devices"); ok && !d.V2 {
@@ -116,6 +111,16 @@ func (p *Plan) planDevices(linux *specs.Linux, facts host.Facts) fault.List {
 		"mount cgroup2, or choose --cgroup-manager disabled to run without")
 	e.Code = codeNoController
 	return append(complaints, e)
+}
+
+// allRules are the config's rules and those that go with every container.
+func allRules(linux *specs.Linux) ([]Device, fault.List) {
+	var given []specs.LinuxDeviceCgroup
+	if linux.Resources != nil {
+		given = linux.Resources.Devices
+	}
+	rules, complaints := deviceRules(given, resourcesField.At("devices"))
+	return append(rules, defaultRules(linux.Devices)...), complaints
 }
 
 // deviceLines writes the rules into the v1 group. The kernel takes them from

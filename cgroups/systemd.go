@@ -162,6 +162,7 @@ func planSystemd(p *Plan, spec *specs.Spec, id string, facts host.Facts, user bo
 		p.Dirs[0].Controllers = facts.Systemd.UserControllers
 	}
 	p.Unit = unit
+	p.shieldDevices(linux)
 	complaints = append(complaints, p.planGroups(spec, linux, facts)...)
 	if user {
 		p.limitToUser(complaints, facts)
@@ -169,6 +170,24 @@ func planSystemd(p *Plan, spec *specs.Spec, id string, facts host.Facts, user bo
 	unit.Properties = slices.Concat(p.unitBasics(id), p.resourceProperties(), given)
 	p.makeRoom()
 	return complaints
+}
+
+// shieldDevices puts the container into a group below the scope's where systemd, on cgroup v1, would loosen its device
+// rules: it writes its own again on daemon-reload, into the same list. What it allows the scope adds nothing to a group
+// below.
+func (p *Plan) shieldDevices(linux *specs.Linux) {
+	at := slices.IndexFunc(p.Dirs, func(d Dir) bool { return !d.V2 && d.Has("devices") })
+	if at < 0 {
+		return
+	}
+	rules, _ := allRules(linux)
+	lines, _ := v1Rules(rules)
+	// It has no words for devices denied out of all that are allowed, nor for a minor number of every major one.
+	hole := lines[0].Allow && len(lines) > 1
+	wide := slices.ContainsFunc(lines, func(d Device) bool { return d.Major == Any && d.Minor != Any })
+	if hole || wide {
+		p.Dirs[at].Path += "/devices"
+	}
 }
 
 // userGroup is the group of the user's own systemd, below which its units' are; where nobody answers, the one that

@@ -16,11 +16,10 @@ import (
 // Features says what Berth knows, as features.md wants it: whether this
 // machine has it is another matter, but for the seccomp flags. It is made from
 // the tables that planning itself uses. The annotations that change what is done,
-// and are potentially unsafe for that, are those of systemd's units. A user's own
-// systemd is not asked for units yet.
+// and are potentially unsafe for that, are those of systemd's units.
 func Features(facts host.Facts) features.Features {
 	yes := true
-	systemd, systemdUser := slices.Contains(cgroups.Managers(), cgroups.ManagerSystemd), false
+	systemd := slices.Contains(cgroups.Managers(), cgroups.ManagerSystemd)
 	var hooks, namespaces []string
 	for _, k := range hookKinds(&specs.Hooks{}) {
 		hooks = append(hooks, k.name)
@@ -37,7 +36,7 @@ func Features(facts host.Facts) features.Features {
 		Linux: &features.Linux{
 			Namespaces:   namespaces,
 			Capabilities: process.CapabilityNames(),
-			Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &systemd, SystemdUser: &systemdUser, Rdma: &yes},
+			Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &systemd, SystemdUser: &systemd, Rdma: &yes},
 			Seccomp: &features.Seccomp{
 				Enabled: &yes, Actions: seccomp.Actions(), Operators: seccomp.Operators(), Archs: seccomp.Archs(),
 				KnownFlags: seccomp.Flags(), SupportedFlags: seccomp.SupportedFlags(facts.Kernel),
