@@ -116,6 +116,29 @@ func (b bus) dial() (*systemd, error) {
 	return s, nil
 }
 
+// converse has a conversation with the manager, and begins it anew where that goes away: it does for a moment when it
+// executes itself anew (daemon-reexec), and what has been asked for may be done or not. again says that this is not the
+// first one.
+func (b bus) converse(talk func(s *systemd, again bool) error) error {
+	for pause := 10 * time.Millisecond; ; pause *= 2 {
+		s, err := b.dial()
+		if err == nil {
+			err = talk(s, pause > 10*time.Millisecond)
+			s.conn.Close()
+		}
+		if !isAway(err) || pause > 500*time.Millisecond {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
+
+// isAway tells whether the one who was spoken to has gone, and may come back.
+func isAway(err error) bool {
+	return errors.Is(err, dbus.ErrHungUp) || errors.Is(err, unix.ECONNREFUSED) ||
+		isError(err, "org.freedesktop.DBus.Error.NoReply") || isError(err, "org.freedesktop.DBus.Error.Disconnected")
+}
+
 // failed is what went wrong on the bus.
 func (b bus) failed(op, path string, err error) *fault.Error {
 	e := &fault.Error{Op: op, Path: path, Err: err, Phase: fault.PhaseCgroup, Hint: busHint(err, b.user)}

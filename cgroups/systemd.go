@@ -55,7 +55,8 @@ const maxUnitName = 256
 // planUnit takes "slice:prefix:name" apart. An empty slice is slice, an empty prefix leaves name.scope.
 func planUnit(cgroupsPath, id, slice string) (*Unit, *fault.Error) {
 	if cgroupsPath == "" {
-		return namedUnit(slice, defaultPrefix, id)
+		// Of an ID's characters '+' is the only one that a unit's name has to escape (systemd.unit(5)).
+		return namedUnit(slice, defaultPrefix, strings.ReplaceAll(id, "+", `\x2b`))
 	}
 	parts := strings.Split(cgroupsPath, ":")
 	if len(parts) != 3 {

@@ -55,6 +55,14 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+// An ID may have a character that a unit's name has not.
+func TestUnitOfAnOddID(t *testing.T) {
+	p, complaints := NewPlan(&specs.Spec{}, "A_b+c-1.d", v2Facts(), Options{Manager: ManagerSystemd})
+	if len(complaints) > 0 || p.Unit.Name != `berth-A_b\x2bc-1.d.scope` {
+		t.Errorf("%v, %v", p.Unit, complaints)
+	}
+}
+
 //spec:46
 func TestRefusedUnits(t *testing.T) {
 	for path, want := range map[string]string{

@@ -66,25 +66,44 @@ func (s *systemd) job(method string, args ...dbus.Value) (result string, err err
 // start starts the unit with a process in it and waits until it is there. mine is false where a unit of that name
 // is somebody else's.
 func (u *Unit) start(pid int) (mine bool, err error) {
-	s, err := busOf(u.User).dial()
-	if err != nil {
-		return false, err
-	}
-	defer s.conn.Close()
+	b := busOf(u.User)
 	first := property("PIDs", dbus.Array("u", dbus.Uint32(uint32(pid))))
 	var result string
-	err = s.withProperties(append(u.Properties, first), func(properties dbus.Value) error {
-		result, err = s.startTransient(u.Name, properties)
+	mine = true
+	err = b.converse(func(s *systemd, again bool) error {
+		err := s.withProperties(append(u.Properties, first), func(properties dbus.Value) error {
+			if again && s.holds(u.Name, pid) {
+				result = "done"
+				return nil
+			}
+			var err error
+			result, err = s.startTransient(u.Name, properties)
+			return err
+		})
+		mine = !isCallError(err)
 		return err
 	})
-	if err != nil {
-		return !isCallError(err), s.bus.failed("start", u.Name, err)
-	}
-	if result != "done" {
+	var e *fault.Error
+	switch {
+	case errors.As(err, &e): // there is nobody to talk to
+		return false, err
+	case err != nil:
+		return mine, b.failed("start", u.Name, err)
+	case result != "done":
 		return true, &fault.Error{Op: "start", Path: u.Name, Msg: "systemd's job ended as " + result, Phase: fault.PhaseCgroup,
 			Hint: jobHint(u.User)}
 	}
 	return true, nil
+}
+
+// holds tells whether the process is in the unit.
+func (s *systemd) holds(unit string, pid int) bool {
+	want, err := s.call("GetUnit", dbus.String(unit))
+	if err != nil || len(want) != 1 {
+		return false
+	}
+	got, err := s.call("GetUnitByPID", dbus.Uint32(uint32(pid)))
+	return err == nil && len(got) == 1 && got[0].Text == want[0].Text
 }
 
 // startTransient waits for a unit of that name that has ended and may still be on its way out.
@@ -171,18 +190,15 @@ func (g *Group) SetUnit(r Resources) error {
 		return nil
 	}
 	exact := g.rounded()
-	s, err := busOf(g.user).dial()
-	if err != nil {
-		return err
-	}
-	defer s.conn.Close()
-	err = s.withProperties(properties, func(list dbus.Value) error {
-		const runtime = true // gone with the unit
-		_, err := s.call("SetUnitProperties", dbus.String(g.unit), dbus.Bool(runtime), list)
-		return err
+	err := busOf(g.user).tell("set properties of", g.unit, func(s *systemd) error {
+		return s.withProperties(properties, func(list dbus.Value) error {
+			const runtime = true // gone with the unit
+			_, err := s.call("SetUnitProperties", dbus.String(g.unit), dbus.Bool(runtime), list)
+			return err
+		})
 	})
 	if err != nil {
-		return s.bus.failed("set properties", g.unit, err)
+		return err
 	}
 	return writeAll(exact)
 }
@@ -190,17 +206,21 @@ func (g *Group) SetUnit(r Resources) error {
 // attach has the user's systemd move a process into the unit, or a group below it: an ordinary user may not move what is
 // outside of the groups that are delegated to it, and systemd asks the system's manager to.
 func (g *Group) attach(d Dir, pid int) error {
-	s, err := busOf(g.user).dial()
-	if err != nil {
+	_, below, _ := strings.Cut(d.Path, "/"+g.unit)
+	return busOf(g.user).tell("attach a process to", g.unit, func(s *systemd) error {
+		_, err := s.call("AttachProcessesToUnit", dbus.String(g.unit), dbus.String(below), dbus.Array("u", dbus.Uint32(uint32(pid))))
+		return err
+	})
+}
+
+// tell is converse about a unit, for what may be said twice.
+func (b bus) tell(op, unit string, talk func(*systemd) error) error {
+	err := b.converse(func(s *systemd, _ bool) error { return talk(s) })
+	var e *fault.Error
+	if err == nil || errors.As(err, &e) {
 		return err
 	}
-	defer s.conn.Close()
-	_, below, _ := strings.Cut(d.Path, "/"+g.unit)
-	_, err = s.call("AttachProcessesToUnit", dbus.String(g.unit), dbus.String(below), dbus.Array("u", dbus.Uint32(uint32(pid))))
-	if err != nil {
-		return s.bus.failed("attach a process to", g.unit, err)
-	}
-	return nil
+	return b.failed(op, unit, err)
 }
 
 // rounded are writes of what the files hold that systemd would round: it writes all files of a controller when one of its
@@ -221,19 +241,16 @@ func (g *Group) rounded() (out []Write) {
 
 // stopUnit stops the unit and waits until it is gone. One that is not there is as good.
 func (b bus) stopUnit(name string) error {
-	s, err := b.dial()
-	if err != nil {
-		return err
-	}
-	defer s.conn.Close()
-	if _, err := s.job("StopUnit", dbus.String(name), dbus.String("replace")); err != nil {
-		if isError(err, systemdName+".NoSuchUnit") {
+	return b.tell("stop", name, func(s *systemd) error {
+		_, err := s.job("StopUnit", dbus.String(name), dbus.String("replace"))
+		switch {
+		case isError(err, systemdName+".NoSuchUnit"):
 			return nil
+		case err == nil:
+			s.call("ResetFailedUnit", dbus.String(name)) // refused for a unit that has gone, as most have
 		}
-		return b.failed("stop", name, err)
-	}
-	s.call("ResetFailedUnit", dbus.String(name)) // refused for a unit that has gone, as most have
-	return nil
+		return err
+	})
 }
 
 func isCallError(err error) bool {

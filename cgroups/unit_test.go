@@ -27,6 +27,9 @@ type manager struct {
 	refuse  string   // an error's name, for StartTransientUnit
 	version string   // of systemd; it knows no properties that came later
 	set     []string // by SetUnitProperties
+	hangUp  string   // the method at whose first call the conversation is cut off, once it has been done
+	after   func()   // that
+	holds   uint64   // the process in the unit
 	silent  string   // the method that is not answered
 	silence bool     // jobs never end
 }
@@ -35,7 +38,18 @@ func (m *manager) handle(c *dbustest.Conn, call dbus.Message) {
 	m.Lock()
 	defer m.Unlock()
 	m.calls = append(m.calls, call.Member)
+	if call.Member == m.hangUp {
+		m.hangUp = ""
+		defer func() {
+			c.Close()
+			if m.after != nil {
+				m.after()
+			}
+		}()
+	}
 	switch {
+	case call.Member == "GetUnit", call.Member == "GetUnitByPID" && call.Body[0].Bits == m.holds:
+		c.Reply(call, dbus.Value{Sig: "o", Text: "/unit"})
 	case call.Member == m.silent:
 	case call.Member == "StartTransientUnit" && m.refuse != "":
 		c.Refuse(call, m.refuse, "refused")
@@ -156,6 +170,31 @@ func TestUnitExists(t *testing.T) {
 	}
 	if slices.Contains(m.calls, "StopUnit") || g.State().Unit != "" {
 		t.Error("what is not ours is stopped")
+	}
+}
+
+// systemd executes itself anew while it is asked: the question is asked once more, and what it has done already counts.
+func TestUnitWhileSystemdRestarts(t *testing.T) {
+	for _, c := range []struct {
+		at     string
+		exists int // afterwards
+		holds  uint64
+		mine   bool
+	}{{"Subscribe", 0, 0, true}, {"StartTransientUnit", 0, 0, true}, {"StartTransientUnit", 100, 42, true}, {"StartTransientUnit", 100, 7, false}} {
+		p, m := fakeUnit(t)
+		m.hangUp, m.holds = c.at, c.holds
+		m.silence = c.at == "StartTransientUnit"
+		m.after = func() { m.exists, m.silence = c.exists, false }
+		g, err := Make(p, 42)
+		if (err == nil) != c.mine || (g != nil) != c.mine {
+			t.Errorf("%+v: %v", c, err)
+			continue
+		}
+		m.hangUp = "StopUnit"
+		os.Remove(p.Dirs[0].Path + "/" + procsFile)
+		if err := Open(p.State()).Delete(); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
 	}
 }
 

@@ -86,7 +86,8 @@ func processes(name string) []int {
 			continue
 		}
 		raw, _ := os.ReadFile("/proc/" + e.Name() + "/cgroup")
-		if strings.Contains(string(raw), "/"+name) && !zombie(pid) {
+		ours := func(prefix string) bool { return strings.Contains(string(raw), prefix+name) }
+		if slices.ContainsFunc([]string{"/", "/berth-", "/p-"}, ours) && !zombie(pid) { // a group's name, or a scope's
 			out = append(out, pid)
 		}
 	}

@@ -32,9 +32,10 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, programs())
 }
 
-// Every transcript, with the cgroup file systems as they are mounted here.
+// Every transcript, with the cgroup file systems as they are mounted here. BERTH_TEST_CGROUPS=systemd runs them with the
+// systemd manager.
 func TestScripts(t *testing.T) {
-	runScripts(t, scripts{runtime: berth(t), files: glob(t, "script/*.txtar")})
+	runScripts(t, scripts{runtime: berth(t), files: glob(t, "script/*.txtar"), systemd: systemdCgroups()})
 }
 
 // The transcripts that speak of control groups, once more with only v1 and with only v2 to be seen.
@@ -47,7 +48,7 @@ func TestScriptsInViews(t *testing.T) {
 			if !hybrid() {
 				t.Skip("[hybrid] the machine has one layout only, and TestScripts ran in it")
 			}
-			runScripts(t, scripts{runtime: berth(t), view: view, files: mentioning(t, "v2]")})
+			runScripts(t, scripts{runtime: berth(t), view: view, files: mentioning(t, "v2]"), systemd: systemdCgroups()})
 		})
 	}
 }
@@ -63,6 +64,7 @@ type scripts struct {
 	view    string // what the runtime sees of the cgroup file systems: v1, v2, "" for all
 	files   []string
 	update  bool
+	systemd bool // root's containers are scopes of systemd, unless a script says otherwise
 }
 
 func runScripts(t *testing.T, s scripts) {
@@ -72,13 +74,22 @@ func runScripts(t *testing.T, s scripts) {
 func (s scripts) params(t *testing.T) testscript.Params {
 	root := publicDir(t)
 	binary := filepath.Join(root, filepath.Base(s.runtime))
-	copyFile(t, s.runtime, binary)
+	if s.systemd {
+		binary = underManager(t, root, s.runtime)
+	} else {
+		copyFile(t, s.runtime, binary)
+	}
 	return testscript.Params{
 		Files:         s.files,
 		WorkdirRoot:   root,
 		UpdateScripts: s.update,
-		Condition:     func(c string) (bool, error) { return condition(c, filepath.Base(s.runtime), s.view) },
-		Cmds:          commands(),
+		Condition: func(c string) (bool, error) {
+			if c == "cgroupfs" {
+				return !s.systemd, nil
+			}
+			return condition(c, filepath.Base(s.runtime), s.view)
+		},
+		Cmds: commands(),
 		Setup: func(env *testscript.Env) error {
 			if err := os.Chmod(env.WorkDir, 0o755); err != nil {
 				return err
@@ -89,10 +100,41 @@ func (s scripts) params(t *testing.T) testscript.Params {
 			env.Setenv("NAME", filepath.Base(s.runtime))
 			env.Setenv("ID", id)
 			env.Setenv("VIEW", s.view)
+			env.Setenv("CGROUP", s.group(id))
 			env.Defer(func() { cleanUp(binary, env.WorkDir, id) })
 			return nil
 		},
 	}
+}
+
+// group is the name of the directory that a container without cgroupsPath has in each hierarchy.
+func (s scripts) group(id string) string {
+	if s.systemd {
+		return "berth-" + id + ".scope"
+	}
+	return id
+}
+
+// systemdCgroups tells whether the scripts are to be run with the systemd manager, of a machine that systemd runs.
+func systemdCgroups() bool { return os.Getenv("BERTH_TEST_CGROUPS") == "systemd" }
+
+// underManager makes a runtime of the same name that uses the systemd manager where root of the machine calls it. Other users
+// have no systemd of their own here. What a script says of the manager comes later and counts.
+func underManager(t *testing.T, root, runtime string) string {
+	if on, _ := condition("systemd", "", ""); !on {
+		t.Fatal("BERTH_TEST_CGROUPS=systemd needs a machine on which systemd is pid 1")
+	}
+	real := filepath.Join(root, "real", filepath.Base(runtime))
+	if err := os.Mkdir(filepath.Dir(real), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	copyFile(t, runtime, real)
+	wrapper := filepath.Join(root, filepath.Base(runtime))
+	text := "#!/bin/sh\n[ ! -O / ] || set -- --cgroup-manager systemd \"$@\"\nexec " + real + " \"$@\"\n"
+	if err := os.WriteFile(wrapper, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return wrapper
 }
 
 // containerID is one that no other script of any test run has.

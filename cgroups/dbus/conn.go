@@ -16,6 +16,9 @@ import (
 // ErrTimeout is the error of what has not come in time.
 var ErrTimeout = errors.New("no answer in time")
 
+// ErrHungUp is the error of a conversation that the other end has ended.
+var ErrHungUp = errors.New("the bus has hung up")
+
 // CallError is a reply that says what is wrong.
 type CallError struct {
 	Name string // such as org.freedesktop.DBus.Error.AccessDenied
@@ -216,10 +219,10 @@ func (c *Conn) read() error {
 			if err := c.wait(unix.POLLIN); err != nil {
 				return err
 			}
+		case err == unix.ECONNRESET, err == nil && n == 0:
+			return ErrHungUp
 		case err != nil:
 			return os.NewSyscallError("read", err)
-		case n == 0:
-			return errors.New("the bus has hung up")
 		default:
 			c.in = append(c.in, buf[:n]...)
 			return nil
@@ -236,6 +239,8 @@ func (c *Conn) write(raw []byte) error {
 			if err := c.wait(unix.POLLOUT); err != nil {
 				return err
 			}
+		case err == unix.EPIPE, err == unix.ECONNRESET:
+			return ErrHungUp
 		case err != nil:
 			return os.NewSyscallError("write", err)
 		default:

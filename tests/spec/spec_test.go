@@ -67,7 +67,7 @@ func (p place) String() string {
 // places says what a condition asks of the machine. What a package manager installs asks for nothing, and neither does the
 // absence of something.
 var places = map[string]place{
-	"root": host, "cgroup": host, "cgroup1": host, "v1": host, "!v2": host, "userns": host, "timens": host, "mknod": host,
+	"root": host, "cgroup": host, "cgroupfs": host, "cgroup1": host, "v1": host, "!v2": host, "userns": host, "timens": host, "mknod": host,
 	"ptmx": host, "pty": host, "amd64": host, "sys_resource": host, "loop": host, "bfq": host, "rt_group": host, "veth": host,
 	"numa": host, "cpus2": host, "tmpfs-idmap": host, "weighted-interleave": host, "kept-affinity": host,
 	"cgroup2": v2view, "v2": v2view, "hybrid": v2view, "hugetlb": v2view,
