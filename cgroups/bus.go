@@ -126,7 +126,7 @@ func (b bus) converse(talk func(s *systemd, again bool) error) error {
 			err = talk(s, pause > 10*time.Millisecond)
 			s.conn.Close()
 		}
-		if !isAway(err) || pause > 500*time.Millisecond {
+		if !isAway(err) || pause > 2*time.Second {
 			return err
 		}
 		time.Sleep(pause)

@@ -35,8 +35,20 @@ func TestMain(m *testing.M) {
 // Every transcript, with the cgroup file systems as they are mounted here. BERTH_TEST_CGROUPS=systemd runs them with the
 // systemd manager.
 func TestScripts(t *testing.T) {
-	runScripts(t, scripts{runtime: berth(t), files: glob(t, "script/*.txtar"), systemd: systemdCgroups()})
+	files := slices.DeleteFunc(glob(t, "script/*.txtar"), isAlone)
+	runScripts(t, scripts{runtime: berth(t), files: files, systemd: systemdCgroups()})
 }
+
+// The transcripts that would disturb others: they run when those have ended, each by itself.
+func TestScriptsAlone(t *testing.T) {
+	for _, file := range glob(t, "script/*-alone.txtar") {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			runScripts(t, scripts{runtime: berth(t), files: []string{file}, systemd: systemdCgroups()})
+		})
+	}
+}
+
+func isAlone(file string) bool { return strings.HasSuffix(file, "-alone.txtar") }
 
 // The transcripts that speak of control groups, once more with only v1 and with only v2 to be seen.
 func TestScriptsInViews(t *testing.T) {
