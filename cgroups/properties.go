@@ -263,8 +263,12 @@ func bitmap(name string, w Write, unified bool) []Property {
 // maxCPUs bounds what a list may name; the kernel's own bound is 8192.
 const maxCPUs = 1 << 14
 
-// parseList reads "0-3,7" (cpuset(7), "List format") into a bitmap, the lowest bit of the first byte first.
+// parseList reads "0-3,7" (cpuset(7), "List format") into a bitmap, the lowest bit of the first byte first. An empty one
+// is what a group has that is not limited.
 func parseList(text string) (raw []byte, ok bool) {
+	if text == "" {
+		return nil, true
+	}
 	for part := range strings.SplitSeq(strings.TrimSpace(text), ",") {
 		first, last, isRange := strings.Cut(part, "-")
 		if !isRange {

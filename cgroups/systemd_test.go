@@ -233,6 +233,7 @@ func TestChangedProperties(t *testing.T) {
 		{"v2", `{"memory":{"limit":5},"pids":{"limit":6}}`, "", "MemoryMax uint64 5; TasksMax uint64 6"},
 		{"v2", `{"unified":{"cpu.max":"50000"}}`, "max 50000", "CPUQuotaPerSecUSec uint64 1000000; CPUQuotaPeriodUSec uint64 50000"},
 		{"v2", `{"hugepageLimits":[{"pageSize":"2MB","limit":4}]}`, "", ""},
+		{"v2", `{"unified":{"cpuset.cpus":""}}`, "", "AllowedCPUs @ay []"}, // an update is taken back
 		{"v1", `{"cpu":{"quota":25000}}`, "50000", "CPUQuotaPerSecUSec uint64 500000; CPUQuotaPeriodUSec uint64 50000"},
 		{"v1", `{"cpu":{"period":40000}}`, "20000", "CPUQuotaPerSecUSec uint64 500000; CPUQuotaPeriodUSec uint64 40000"},
 		{"v1", `{"cpu":{"period":40000}}`, "-1", "CPUQuotaPerSecUSec uint64 18446744073709551615; CPUQuotaPeriodUSec uint64 40000"},
