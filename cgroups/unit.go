@@ -67,17 +67,16 @@ func (s *systemd) job(method string, args ...dbus.Value) (result string, err err
 // is somebody else's.
 func (u *Unit) start(pid int) (mine bool, err error) {
 	b := busOf(u.User)
-	first := property("PIDs", dbus.Array("u", dbus.Uint32(uint32(pid))))
+	properties := slices.Concat(u.Properties, []Property{property("PIDs", dbus.Array("u", dbus.Uint32(uint32(pid))))})
 	var result string
-	mine = true
 	err = b.converse(func(s *systemd, again bool) error {
-		err := s.withProperties(append(u.Properties, first), func(properties dbus.Value) error {
+		err := s.withProperties(properties, func(list dbus.Value) error {
 			if again && s.holds(u.Name, pid) {
 				result = "done"
 				return nil
 			}
 			var err error
-			result, err = s.startTransient(u.Name, properties)
+			result, err = s.startTransient(u.Name, list)
 			return err
 		})
 		mine = !isCallError(err)
@@ -85,8 +84,8 @@ func (u *Unit) start(pid int) (mine bool, err error) {
 	})
 	var e *fault.Error
 	switch {
-	case errors.As(err, &e): // there is nobody to talk to
-		return false, err
+	case errors.As(err, &e): // there is nobody to talk to, any more
+		return mine, err
 	case err != nil:
 		return mine, b.failed("start", u.Name, err)
 	case result != "done":
