@@ -262,9 +262,6 @@ func condition(name, tested, view string) (bool, error) {
 	case "systemd":
 		_, err := os.Stat("/run/systemd/system")
 		return err == nil, nil
-	case "logind":
-		_, err := os.Stat("/run/systemd/users")
-		return err == nil, nil
 	case "apparmor":
 		enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
 		return strings.HasPrefix(string(enabled), "Y"), nil
