@@ -222,16 +222,16 @@ func (b bus) tell(op, unit string, talk func(*systemd) error) error {
 	return b.failed(op, unit, err)
 }
 
-// rounded are writes of what the files hold that systemd would round: it writes all files of a controller when one of its
-// properties is set.
+// rounded are writes of what the files hold that systemd would change: it writes all files of a controller when one of its
+// properties is set, the quota in whole per cents, and without one the usual period.
 func (g *Group) rounded() (out []Write) {
 	for _, d := range g.dirs {
-		for _, file := range []string{"cpu.max", "cpu.cfs_quota_us"} {
+		for _, file := range []string{"cpu.max", "cpu.cfs_period_us", "cpu.cfs_quota_us"} {
 			if !d.Has("cpu") {
 				continue
 			}
 			if text, err := readFile(d.Path, file); err == nil {
-				out = append(out, Write{Dir: d.Path, File: file, Value: strings.TrimSpace(text)})
+				out = append(out, Write{Dir: d.Path, File: file, Value: strings.TrimSpace(text), Again: true})
 			}
 		}
 	}
