@@ -223,3 +223,10 @@ func (g *Group) thaw() error {
 	}
 	return nil
 }
+
+// Freezer is the directory of the group through which the container is frozen;
+// "" where there is none.
+func (g *Group) Freezer() string {
+	d, _ := g.freezer()
+	return d.Path
+}

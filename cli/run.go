@@ -42,14 +42,22 @@ func (r *runner) run(c *cli.Context) error {
 		return err
 	}
 	defer container.Unlock()
-	status, err := r.foreground(container, process, signals, opt)
+	return r.attend(container, opt, c.Bool("keep"), func() (int, error) {
+		return r.foreground(container, process, signals, opt)
+	})
+}
+
+// attend deletes the container when its process has ended, or where stay, which
+// stays with it, fails; and makes the process's status the command's.
+func (r *runner) attend(container *libcontainer.Container, opt libcontainer.CreateOptions, keep bool, stay func() (int, error)) error {
+	status, err := stay()
 	if err != nil {
 		if opt.PidFile != "" {
 			os.Remove(opt.PidFile) // nobody may take the pid for a running one
 		}
 		return errors.Join(err, r.finish(container))
 	}
-	if !opt.Detach && !c.Bool("keep") {
+	if !opt.Detach && !keep {
 		err = r.finish(container)
 	}
 	if status == 0 {

@@ -183,7 +183,7 @@ func (l *launch) adopt(pid int) error {
 	}
 	l.process.PID = pid
 	l.process.Pidfd = os.NewFile(uintptr(fd), "pidfd")
-	if pid != l.child.PID {
+	if l.child != nil && pid != l.child.PID {
 		l.reap()
 		if l.options.NoSubreaper {
 			supervise.SetSubreaper(false)
@@ -206,11 +206,10 @@ func (l *launch) died() error {
 
 // kill ends the child and the process it may have forked, and waits for both.
 func (l *launch) kill() {
-	if l.child == nil {
-		return
+	if l.child != nil {
+		l.child.Close()
 	}
-	l.child.Close()
-	if !l.reaped {
+	if l.child != nil && !l.reaped {
 		unix.Kill(l.child.PID, unix.SIGKILL)
 		l.reap()
 	}

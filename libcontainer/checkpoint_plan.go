@@ -1,0 +1,196 @@
+package libcontainer
+
+import (
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"berth/libcontainer/criu"
+	"berth/libcontainer/fault"
+	"berth/libcontainer/host"
+	"berth/rootfs"
+)
+
+// dumpFacts is what the plan of a checkpoint needs to know of a container that
+// runs.
+type dumpFacts struct {
+	PID        int
+	Root       string
+	Freezer    string
+	External   []rootfs.External
+	Mounts     []host.Mount      // init's
+	HostMounts []host.Mount      // the runtime's
+	Places     map[string]string // where a target leads to that nothing is mounted on
+	Joined     []criu.Namespace
+	Stdio      [3]stdio
+}
+
+// stdio is one of init's standard descriptors: where its link in /proc/PID/fd
+// leads, and which file that is.
+type stdio struct {
+	Link    string
+	Mount   string // its mount's id, decimal
+	Inode   uint64
+	Regular bool
+}
+
+// external is a mount from outside as a restore has to bring it along. Its
+// place in the list of all is its key in the images.
+type external struct {
+	Destination string `json:"destination"`
+	Readonly    bool   `json:"readonly,omitempty"`
+}
+
+// maskKey is the key of all masked files.
+const maskKey = "null"
+
+// dumpPlan is a checkpoint, and what is written beside the images.
+type dumpPlan struct {
+	criu.Dump
+	table       []external
+	descriptors []string
+}
+
+// planDump decides what of a container CRIU takes and what comes from outside.
+func planDump(d criu.Dump, facts dumpFacts) (dumpPlan, error) {
+	p := dumpPlan{Dump: d}
+	p.PID, p.Root, p.Freezer, p.Namespaces = facts.PID, facts.Root, facts.Freezer, facts.Joined
+	if p.PreDump {
+		return p, p.Check() // which looks at memory only
+	}
+	bad := p.mounts(facts)
+	p.stdio(facts)
+	fault.Each(p.Check(), func(e *fault.Error) { bad = append(bad, e) })
+	return p, bad.Err()
+}
+
+// mounts finds the mounts from outside where the container has them now: by
+// their places CRIU finds them, too.
+func (p *dumpPlan) mounts(facts dumpFacts) (bad fault.List) {
+	taken := map[string]bool{}
+	for _, x := range facts.External {
+		i := slices.IndexFunc(facts.Mounts, func(m host.Mount) bool { return m.Point == x.Target })
+		switch {
+		case taken[x.Target]:
+		case i < 0:
+			if place := facts.Places[x.Target]; place != "" && place != x.Target && !x.Mask {
+				bad = append(bad, &fault.Error{Op: "checkpoint", Path: x.Target, Field: x.Field, Code: "criu-symlink",
+					Msg:  "a symbolic link leads to " + place + ", which is where CRIU sees the mount",
+					Hint: "write the destination without symbolic links"})
+			}
+		case x.Mask:
+			if facts.Mounts[i].Root == "/null" {
+				taken[x.Target] = true
+				p.Mounts = append(p.Mounts, criu.Mount{Key: maskKey, Place: x.Target, Field: x.Field})
+			}
+		case x.Readonly && !facts.Mounts[i].Readonly:
+			bad = append(bad, &fault.Error{Op: "checkpoint", Path: x.Target, Field: x.Field, Code: "criu-readonly",
+				Msg: "was made writable by the container, and would be when it is restored"})
+		default:
+			taken[x.Target] = true
+			p.take(external{x.Target, facts.Mounts[i].Readonly}, x.Field)
+			p.below(x, facts, taken)
+		}
+	}
+	return bad
+}
+
+func (p *dumpPlan) take(x external, field fault.Pointer) {
+	p.Mounts = append(p.Mounts, criu.Mount{Key: strconv.Itoa(len(p.table)), Place: x.Destination, Field: field})
+	p.table = append(p.table, x)
+}
+
+// below takes what an rbind has brought along: mounts of the host's, where the
+// host has them below the source.
+func (p *dumpPlan) below(x rootfs.External, facts dumpFacts, taken map[string]bool) {
+	for _, m := range facts.Mounts {
+		rest, inside := strings.CutPrefix(m.Point, strings.TrimSuffix(x.Target, "/")+"/")
+		if !inside || taken[m.Point] || slices.ContainsFunc(facts.External, func(o rootfs.External) bool { return o.Target == m.Point }) {
+			continue
+		}
+		if slices.ContainsFunc(facts.HostMounts, func(h host.Mount) bool {
+			return h.Point == path.Join(x.Source, rest) && h.Dev == m.Dev && h.Root == m.Root
+		}) {
+			taken[m.Point] = true
+			p.take(external{m.Point, m.Readonly}, x.Field)
+		}
+	}
+}
+
+// stdio finds the standard descriptors that another process gave to init. The
+// list is that of other runtimes, with what they do not restore besides.
+func (p *dumpPlan) stdio(facts dumpFacts) {
+	for _, s := range facts.Stdio {
+		name := s.Link
+		outside := !slices.ContainsFunc(facts.Mounts, func(m host.Mount) bool { return m.ID == s.Mount })
+		if mount, err := strconv.Atoi(s.Mount); s.Regular && outside && err == nil {
+			name = "file[" + strconv.FormatInt(int64(mount), 16) + ":" + strconv.FormatUint(s.Inode, 16) + "]"
+			if !slices.Contains(p.Files, name) {
+				p.Files = append(p.Files, name)
+			}
+		}
+		p.descriptors = append(p.descriptors, name)
+	}
+}
+
+// planRestore decides where what comes from outside comes from now.
+func planRestore(r criu.Restore, plan *Plan, table []external, descriptors []string, hostMounts []host.Mount) (criu.Restore, error) {
+	var bad fault.List
+	sources := plan.Rootfs.External()
+	for i, x := range table {
+		source, e := sourceOf(x, sources, hostMounts)
+		if e != nil {
+			bad = append(bad, e)
+			continue
+		}
+		r.Mounts = append(r.Mounts, criu.Mount{Key: strconv.Itoa(i), Place: source})
+	}
+	r.Mounts = append(r.Mounts, criu.Mount{Key: maskKey, Place: "/dev/null"})
+	for fd, name := range descriptors {
+		if fd <= 2 && (strings.HasPrefix(name, "pipe:[") || strings.HasPrefix(name, "file[")) {
+			r.Inherit = append(r.Inherit, criu.Inherit{Key: name, FD: fd})
+		}
+	}
+	next := criu.FirstFile
+	for _, j := range plan.Namespaces.Join {
+		switch key := criu.NamespaceKey(j.Kind); {
+		case key != "":
+			r.Inherit = append(r.Inherit, criu.Inherit{Key: key, FD: next})
+			next++
+		case j.Kind == "ipc" || j.Kind == "uts":
+			r.Namespaces = append(r.Namespaces, criu.Namespace{Kind: j.Kind, Path: j.Path})
+		}
+	}
+	return r, bad.Err()
+}
+
+// sourceOf finds in the config that is restored what was mounted at a place.
+func sourceOf(x external, sources []rootfs.External, hostMounts []host.Mount) (string, *fault.Error) {
+	var best *rootfs.External
+	for i, s := range sources {
+		within := s.Target == x.Destination || strings.HasPrefix(x.Destination, strings.TrimSuffix(s.Target, "/")+"/")
+		if within && !s.Mask && (best == nil || len(s.Target) >= len(best.Target)) {
+			best = &sources[i]
+		}
+	}
+	missing := &fault.Error{Op: "restore", Path: x.Destination, Field: "/mounts", Code: "criu-mount-missing",
+		Msg: "something of the host's was mounted here at checkpoint, and this config.json has nothing for it"}
+	if best == nil {
+		return "", missing
+	}
+	if best.Readonly && !x.Readonly {
+		return "", &fault.Error{Op: "restore", Path: x.Destination, Field: best.Field, Code: "criu-readonly",
+			Msg: "was writable at checkpoint, and CRIU would make it so again"}
+	}
+	if best.Target == x.Destination {
+		return best.Source, nil
+	}
+	// Below a bind: only what the host itself has mounted there, which the
+	// container cannot have replaced by a link.
+	source := path.Join(best.Source, strings.TrimPrefix(x.Destination, best.Target))
+	if !slices.ContainsFunc(hostMounts, func(m host.Mount) bool { return m.Point == source }) {
+		return "", missing
+	}
+	return source, nil
+}
