@@ -220,16 +220,11 @@ func (p dumpPlan) write() error {
 
 // dump has CRIU carry the plan out.
 func (c *Container) dump(p dumpPlan, status int) error {
-	dirs, err := openDirs(p.Options)
+	worker, err := criu.Start(criu.Config{Stdio: [3]int{0, 1, 2}, Images: p.Images, Work: p.Work})
 	if err != nil {
 		return err
 	}
-	defer dirs.close()
-	worker, err := criu.Start(criu.Config{Stdio: [3]int{0, 1, 2}})
-	if err != nil {
-		return err
-	}
-	_, err = worker.Do(p.Request(dirs.images, dirs.work), func(n criu.Notice) error {
+	_, err = worker.Do(p.Request, func(n criu.Notice) error {
 		if n.FD != nil {
 			n.FD.Close()
 		}
@@ -241,32 +236,6 @@ func (c *Container) dump(p dumpPlan, status int) error {
 		return nil
 	})
 	return p.Explain(err, "checkpoint", c.ID, criu.DumpLog)
-}
-
-// criuDirs are descriptors of the directories for CRIU, which opens them
-// through this process.
-type criuDirs struct{ images, work int }
-
-func openDirs(o criu.Options) (d criuDirs, err error) {
-	d.work = -1
-	if d.images, err = openFile(o.Images, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
-		return d, fault.From(err, "open", o.Images)
-	}
-	if o.Work == "" {
-		return d, nil
-	}
-	if d.work, err = openFile(o.Work, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
-		unix.Close(d.images)
-		return d, fault.From(err, "open", o.Work)
-	}
-	return d, nil
-}
-
-func (d criuDirs) close() {
-	unix.Close(d.images)
-	if d.work >= 0 {
-		unix.Close(d.work)
-	}
 }
 
 // The annotation that names a configuration file of CRIU's, and what is used

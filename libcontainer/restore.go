@@ -138,11 +138,6 @@ func (r *restoration) restore() (err error) {
 		return fault.From(err, "mkdir", r.request.Root).In(fault.PhaseState)
 	}
 	defer unix.Rmdir(r.request.Root)
-	dirs, err := openDirs(r.request.Options)
-	if err != nil {
-		return err
-	}
-	defer dirs.close()
 	joined, err := r.inherited()
 	if err != nil {
 		return err
@@ -154,7 +149,8 @@ func (r *restoration) restore() (err error) {
 		}
 	}
 	worker, err := criu.Start(criu.Config{
-		Stdio: r.opt.Stdio, Files: joined, Bind: &[2]string{r.plan.Rootfs.Root, r.request.Root},
+		Stdio: r.opt.Stdio, Files: joined, Images: r.request.Images, Work: r.request.Work,
+		Bind: &[2]string{r.plan.Rootfs.Root, r.request.Root},
 	})
 	if err != nil {
 		return err
@@ -163,7 +159,7 @@ func (r *restoration) restore() (err error) {
 	if err := r.enter(worker.PID); err != nil {
 		return err
 	}
-	pid, err := worker.Do(r.request.Request(dirs.images, dirs.work), r.answer)
+	pid, err := worker.Do(r.request.Request, r.answer)
 	if err != nil {
 		return r.request.Explain(err, "restore", r.ID, criu.RestoreLog)
 	}

@@ -19,6 +19,9 @@ type Config struct {
 	Stdio [3]int // its descriptors 0, 1 and 2; stay the caller's
 	// Files are its descriptors from FirstFile on; stay the caller's.
 	Files []*os.File
+	// Images and Work are the directories of Options, which CRIU opens through
+	// this process.
+	Images, Work string
 	// Bind, where it is set, gives CRIU a mount namespace of its own in which
 	// the first path is mounted on the second.
 	Bind *[2]string
@@ -32,6 +35,37 @@ const FirstFile = 4
 type Worker struct {
 	PID  int
 	sock int
+	dirs dirs
+}
+
+// dirs are the descriptors of Images and Work; work is -1 where there is none.
+type dirs struct{ images, work int }
+
+func openDirs(images, work string) (d dirs, err error) {
+	d = dirs{-1, -1}
+	if d.images, err = openDir(images); err == nil && work != "" {
+		d.work, err = openDir(work)
+	}
+	if err != nil {
+		d.close()
+	}
+	return d, err
+}
+
+func openDir(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fault.From(err, "open", path)
+	}
+	return fd, nil
+}
+
+func (d dirs) close() {
+	for _, fd := range []int{d.images, d.work} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
 }
 
 // Start starts CRIU, which is looked for in $PATH.
@@ -49,41 +83,47 @@ func Start(c Config) (*Worker, error) {
 	for _, f := range c.Files {
 		files = append(files, f.Fd())
 	}
-	args := []string{binary, "swrk", strconv.Itoa(FirstFile - 1)}
-	attr := &syscall.ProcAttr{Env: os.Environ(), Files: files}
-	pid, err := forkExec(binary, args, attr, c.Bind)
+	w := &Worker{sock: pair[0]}
+	start := func() (err error) {
+		if w.dirs, err = openDirs(c.Images, c.Work); err != nil {
+			return err
+		}
+		w.PID, err = syscall.ForkExec(binary, []string{binary, "swrk", strconv.Itoa(FirstFile - 1)},
+			&syscall.ProcAttr{Env: os.Environ(), Files: files})
+		if err != nil {
+			w.dirs.close()
+			return fault.From(err, "start", binary)
+		}
+		return nil
+	}
+	if c.Bind == nil {
+		err = start()
+	} else {
+		err = apart(c.Bind[0], c.Bind[1], start)
+	}
 	runtime.KeepAlive(c.Files)
 	if err != nil {
 		unix.Close(pair[0])
-		return nil, fault.From(err, "start", binary)
+		return nil, err
 	}
-	return &Worker{PID: pid, sock: pair[0]}, nil
+	return w, nil
 }
 
-// forkExec starts a program, where bind is set in a mount namespace of its own.
-// That namespace goes with its last process, so nothing is left to unmount,
-// whoever is killed.
-func forkExec(binary string, args []string, attr *syscall.ProcAttr, bind *[2]string) (int, error) {
-	if bind == nil {
-		return syscall.ForkExec(binary, args, attr)
-	}
-	type result struct {
-		pid int
-		err error
-	}
-	done := make(chan result)
+// apart calls start in a mount namespace of its own, in which one path is
+// mounted on another. The namespace goes with its last process, so nothing is
+// left to unmount, whoever is killed. What start opens is in it, too: CRIU
+// cannot mount on what is in another one.
+func apart(from, to string, start func() error) error {
+	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends here
-		err := bindPrivately(bind[0], bind[1])
-		if err != nil {
-			done <- result{err: err}
-			return
+		err := bindPrivately(from, to)
+		if err == nil {
+			err = start()
 		}
-		pid, err := syscall.ForkExec(binary, args, attr)
-		done <- result{pid, err}
+		done <- err
 	}()
-	r := <-done
-	return r.pid, r.err
+	return <-done
 }
 
 // bindPrivately mounts from on to, with what is mounted below, for this thread
@@ -126,11 +166,12 @@ type errCRIU struct{ text string }
 
 func (e *errCRIU) Error() string { return e.text }
 
-// Do sends the request and answers CRIU until that is done; notify says, for
+// Do sends the request, made for the descriptors of the directories, and answers CRIU until that is done; notify says, for
 // each notice, whether to go on, and owns its FD. It returns the pid of what
 // was restored, and waits for CRIU's end in any case.
-func (w *Worker) Do(r Request, notify func(Notice) error) (pid int, err error) {
+func (w *Worker) Do(request func(images, work int) Request, notify func(Notice) error) (pid int, err error) {
 	defer w.Close()
+	r := request(w.dirs.images, w.dirs.work)
 	if err := w.send(r.message.raw); err != nil {
 		return 0, err
 	}
@@ -161,6 +202,7 @@ func (w *Worker) Close() {
 	}
 	unix.Close(w.sock)
 	w.sock = -1
+	w.dirs.close()
 	for {
 		if _, err := unix.Wait4(w.PID, nil, 0, nil); err != unix.EINTR {
 			return
