@@ -20,7 +20,7 @@ import (
 // another.
 //
 //	rt ARGS…               the runtime, with --root $WORK/state and the cgroup file systems of $VIEW. create and
-//	                       run --detach give the container /dev/null, $WORK/ID.out and $WORK/ID.err for its stdio;
+//	                       run and restore --detach give the container /dev/null, $WORK/ID.out and $WORK/ID.err for its stdio;
 //	                       exec --detach gives the process $WORK/exec.out and $WORK/exec.err
 //	user ARGS…             rt for an ordinary user: nobody, where the script is root's. XDG_RUNTIME_DIR is $WORK/run, where
 //	                       the containers are, and ID.out and the like. user --command COMMAND… runs something else
@@ -83,7 +83,7 @@ func become(path string, args []string, dir string) error {
 // detaches tells whether the container outlives the command, so that it must not hold the script's pipes.
 func detaches(args []string) bool {
 	return slices.Contains(args, "create") ||
-		(slices.Contains(args, "run") || slices.Contains(args, "exec")) && (slices.Contains(args, "-d") || slices.Contains(args, "--detach"))
+		slices.ContainsFunc(args, func(a string) bool { return a == "run" || a == "exec" || a == "restore" }) && (slices.Contains(args, "-d") || slices.Contains(args, "--detach"))
 }
 
 func runDetached(path string, args []string, dir string) error {

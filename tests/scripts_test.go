@@ -305,6 +305,8 @@ func condition(name, tested, view string) (bool, error) {
 		return controller("rdma"), nil
 	case "resctrl":
 		return strings.Contains(mountinfo(), " - resctrl "), nil
+	case "criu":
+		return exec.Command("criu", "check").Run() == nil, nil
 	case "sys_resource":
 		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
 		return has == 1, err

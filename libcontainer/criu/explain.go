@@ -44,11 +44,22 @@ func errorLines(log []byte) []string {
 	return out[max(0, len(out)-quoted):]
 }
 
-// advise is a way out of what CRIU itself has no advice for.
+// advice is the way out of what CRIU itself has no advice for.
+var advice = [...]struct{ text, hint string }{
+	{"vdso", "this CRIU does not know the vDSO of this kernel, a newer one may"},
+	{"File fd/", outsideFile},
+	{"Can't open file fd/", outsideFile},
+}
+
+const outsideFile = "what was a file at checkpoint, such as the process's output, has to be given to restore again, as it was then; " +
+	"with a pipe there any pipe will do"
+
 func advise(lines []string) string {
-	for _, line := range lines {
-		if strings.Contains(line, "vdso") {
-			return "this CRIU does not know the vDSO of this kernel, a newer one may"
+	for _, a := range advice {
+		for _, line := range lines {
+			if strings.Contains(line, a.text) {
+				return a.hint
+			}
 		}
 	}
 	return ""
