@@ -142,6 +142,7 @@ func (r *restoration) restore() (err error) {
 	if err != nil {
 		return err
 	}
+	defer r.admit()()
 	defer closeAll(joined)
 	if r.adopts() {
 		if err := supervise.SetSubreaper(true); err != nil {
@@ -164,6 +165,39 @@ func (r *restoration) restore() (err error) {
 		return r.request.Explain(err, "restore", r.ID, criu.RestoreLog)
 	}
 	return r.restored(pid)
+}
+
+// admit lets the container's root search the directory of the images for as
+// long as until the function that it returns is called: in a user namespace
+// CRIU opens them as that user. Nobody else is let in.
+func (r *restoration) admit() (end func()) {
+	var st unix.Stat_t
+	gid, mapped := hostID(r.plan.Namespaces.GIDs, 0)
+	dir, err := openFile(r.request.Images, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return func() {} // CRIU will say so
+	}
+	if !mapped || unix.Fstat(dir, &st) != nil || st.Mode&unix.S_IXOTH != 0 {
+		return func() { unix.Close(dir) }
+	}
+	// The mode comes last: chown(2) may take bits away.
+	unix.Fchown(dir, -1, gid)
+	unix.Fchmod(dir, st.Mode&0o7700|unix.S_IXGRP)
+	return func() {
+		unix.Fchown(dir, -1, int(st.Gid))
+		unix.Fchmod(dir, st.Mode&0o7777)
+		unix.Close(dir)
+	}
+}
+
+// hostID is the host's id of one in a user namespace.
+func hostID(mappings []specs.LinuxIDMapping, id uint32) (int, bool) {
+	for _, m := range mappings {
+		if id >= m.ContainerID && id-m.ContainerID < m.Size {
+			return int(m.HostID + id - m.ContainerID), true
+		}
+	}
+	return 0, false
 }
 
 // inherited opens the namespaces that CRIU gets as descriptors, in the order

@@ -3,6 +3,7 @@ package criu
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ const (
 )
 
 // lastErrors are the last "Error (" lines of CRIU's log, without the time.
+// What only says that it failed is not among them.
 func lastErrors(path string) ([]string, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -37,8 +39,12 @@ func lastErrors(path string) ([]string, error) {
 func errorLines(log []byte) []string {
 	var out []string
 	for line := range bytes.Lines(log) {
-		if i := bytes.Index(line, []byte("Error (")); i >= 0 {
-			out = append(out, strings.TrimSpace(string(line[i:])))
+		i := bytes.Index(line, []byte("Error ("))
+		if i < 0 || bytes.HasSuffix(line, []byte("ing FAILED.\n")) {
+			continue
+		}
+		if text := strings.TrimSpace(string(line[i:])); !slices.Contains(out, text) {
+			out = append(out, text)
 		}
 	}
 	return out[max(0, len(out)-quoted):]
@@ -47,6 +53,8 @@ func errorLines(log []byte) []string {
 // advice is the way out of what CRIU itself has no advice for.
 var advice = [...]struct{ text, hint string }{
 	{"vdso", "this CRIU does not know the vDSO of this kernel, a newer one may"},
+	{`execvp("iptables`, "CRIU holds the network with iptables: install it, or see --network-lock"},
+	{"Connected TCP socket in image", "pass --tcp-established as to checkpoint, or --tcp-close"},
 	{"File fd/", outsideFile},
 	{"Can't open file fd/", outsideFile},
 }
