@@ -9,16 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Of CRIU's log an error quotes the last lines that tell one, from so much of
-// its end.
-const (
-	quoted  = 3
-	logTail = 256 << 10
-)
+// logTail is how much of CRIU's log is looked at, from its end.
+const logTail = 256 << 10
 
-// lastErrors are the last "Error (" lines of CRIU's log, without the time.
-// What only says that it failed is not among them.
-func lastErrors(path string) ([]string, error) {
+// readErrors are the "Error (" lines of CRIU's log, without the time. What only
+// says that it failed is not among them.
+func readErrors(path string) ([]string, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -47,7 +43,16 @@ func errorLines(log []byte) []string {
 			out = append(out, text)
 		}
 	}
-	return out[max(0, len(out)-quoted):]
+	return out
+}
+
+// quote is what an error quotes of them: the first, which is mostly the cause,
+// and where that has led to.
+func quote(lines []string) string {
+	if len(lines) > 3 {
+		lines = append(slices.Clip(lines[:1]), lines[len(lines)-2:]...)
+	}
+	return strings.Join(lines, " | ")
 }
 
 // advice is the way out of what CRIU itself has no advice for.

@@ -370,9 +370,9 @@ func (o Options) Explain(err error, op, id, log string) error {
 	}
 	path := filepath.Join(o.logDir(), log)
 	e := &fault.Error{Op: op, Path: id, Msg: "criu: " + failed.text, Code: "criu-failed"}
-	lines, err := lastErrors(path)
+	lines, err := readErrors(path)
 	if len(lines) > 0 {
-		e.Msg = "criu: " + strings.Join(lines, " | ")
+		e.Msg = "criu: " + quote(lines)
 	}
 	if err == nil {
 		e.Hint = "the whole log is " + path
