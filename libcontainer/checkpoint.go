@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -89,7 +90,7 @@ func (c *Container) planCheckpoint(opt CheckpointOptions) (p dumpPlan, err error
 	if opt.ConfigFile, err = c.criuConfig(c.record.Annotations); err != nil {
 		return p, err
 	}
-	facts, err := c.dumpFacts()
+	facts, err := c.standing()
 	if err != nil {
 		return p, err
 	}
@@ -108,6 +109,15 @@ func (c *Container) savedBundle() (*bundle.Bundle, error) {
 	return b, err
 }
 
+// standing is dumpFacts while the container's processes stand still, where they
+// can be made to: what they have open does not move meanwhile.
+func (c *Container) standing() (dumpFacts, error) {
+	if frozen, err := c.group().Frozen(); err == nil && !frozen && c.group().Freeze(true) == nil {
+		defer c.group().Freeze(false)
+	}
+	return c.dumpFacts()
+}
+
 func (c *Container) dumpFacts() (facts dumpFacts, err error) {
 	b, err := c.savedBundle()
 	if err != nil {
@@ -120,7 +130,7 @@ func (c *Container) dumpFacts() (facts dumpFacts, err error) {
 	plan.Rootfs.ReadLinks()
 	facts = dumpFacts{
 		PID: c.record.PID, Root: c.record.Rootfs, External: plan.Rootfs.External(),
-		Freezer: c.group().Freezer(), Places: map[string]string{},
+		Freezer: c.group().Freezer(), Places: map[string]string{}, Stdio: c.record.Stdio,
 	}
 	proc := "/proc/" + strconv.Itoa(facts.PID)
 	raw, err := host.ReadFile(proc + "/mountinfo")
@@ -138,10 +148,14 @@ func (c *Container) dumpFacts() (facts dumpFacts, err error) {
 			facts.Joined = append(facts.Joined, criu.Namespace{Kind: j.Kind, Inode: st.Ino})
 		}
 	}
-	for fd := range facts.Stdio {
-		facts.Stdio[fd] = readStdio(proc, fd)
+	for fd := range facts.Links {
+		facts.Links[fd], _ = os.Readlink(proc + "/fd/" + strconv.Itoa(fd))
 	}
-	return facts, nil
+	pids, err := c.group().Procs()
+	for _, pid := range append(pids, facts.PID) {
+		facts.findFiles(pid)
+	}
+	return facts, err
 }
 
 // planOptions are those that the container was created with, as far as its
@@ -181,20 +195,33 @@ func (facts *dumpFacts) findPlaces(proc string) {
 	}
 }
 
-func readStdio(proc string, fd int) (s stdio) {
-	number := strconv.Itoa(fd)
-	s.Link, _ = os.Readlink(proc + "/fd/" + number)
-	var st unix.Stat_t
-	if unix.Stat(proc+"/fd/"+number, &st) == nil {
-		s.Inode, s.Regular = st.Ino, st.Mode&unix.S_IFMT == unix.S_IFREG
-	}
-	info, _ := host.ReadFile(proc + "/fdinfo/" + number)
-	for line := range strings.Lines(string(info)) {
-		if id, ok := strings.CutPrefix(line, "mnt_id:"); ok {
-			s.Mount = strings.TrimSpace(id)
+// findFiles finds the regular files of the host's that a process has open:
+// their mounts are none of the container's.
+func (facts *dumpFacts) findFiles(pid int) {
+	proc := "/proc/" + strconv.Itoa(pid)
+	entries, _ := os.ReadDir(proc + "/fd")
+	for _, e := range entries {
+		var st unix.Stat_t
+		if unix.Stat(proc+"/fd/"+e.Name(), &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+			continue
+		}
+		id := mountOf(proc + "/fdinfo/" + e.Name())
+		mount, err := strconv.Atoi(id)
+		if err == nil && !slices.ContainsFunc(facts.Mounts, func(m host.Mount) bool { return m.ID == id }) {
+			facts.Files = append(facts.Files, outsideFile{Mount: mount, Dev: uint64(st.Dev), Ino: st.Ino})
 		}
 	}
-	return s
+}
+
+// mountOf reads the mount's id from a file of /proc/PID/fdinfo; "" is none.
+func mountOf(fdinfo string) string {
+	info, _ := host.ReadFile(fdinfo)
+	for line := range strings.Lines(string(info)) {
+		if id, ok := strings.CutPrefix(line, "mnt_id:"); ok {
+			return strings.TrimSpace(id)
+		}
+	}
+	return ""
 }
 
 // write writes what a restore needs besides CRIU's images.

@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
 	"berth/libcontainer/criu"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
@@ -23,16 +26,40 @@ type dumpFacts struct {
 	HostMounts []host.Mount      // the runtime's
 	Places     map[string]string // where a target leads to that nothing is mounted on
 	Joined     []criu.Namespace
-	Stdio      [3]stdio
+	Stdio      []string   // record.Stdio
+	Links      [3]string  // what init has there now
+	Files      []outsideFile
 }
 
-// stdio is one of init's standard descriptors: where its link in /proc/PID/fd
-// leads, and which file that is.
-type stdio struct {
-	Link    string
-	Mount   string // its mount's id, decimal
-	Inode   uint64
-	Regular bool
+// outsideFile is an open regular file of the host's.
+type outsideFile struct {
+	Mount    int // the id of the mount that it was opened through
+	Dev, Ino uint64
+}
+
+// name is CRIU's for it.
+func (f outsideFile) name() string {
+	return "file[" + strconv.FormatInt(int64(f.Mount), 16) + ":" + strconv.FormatUint(f.Ino, 16) + "]"
+}
+
+// stdioNames is record.Stdio of a process that gets the descriptors.
+func stdioNames(p *specs.Process, given [3]host.Stdio) []string {
+	if p == nil || p.Terminal {
+		return nil
+	}
+	names := make([]string, len(given))
+	for i, s := range given {
+		switch s.Mode & unix.S_IFMT {
+		case unix.S_IFIFO:
+			names[i] = "pipe:[" + strconv.FormatUint(s.Ino, 10) + "]"
+		case unix.S_IFREG:
+			names[i] = strconv.FormatUint(s.Dev, 10) + ":" + strconv.FormatUint(s.Ino, 10)
+		}
+	}
+	if names[0]+names[1]+names[2] == "" {
+		return nil
+	}
+	return names
 }
 
 // external is a mount from outside as a restore has to bring it along. Its
@@ -118,16 +145,21 @@ func (p *dumpPlan) below(x rootfs.External, facts dumpFacts, taken map[string]bo
 	}
 }
 
-// stdio finds the standard descriptors that another process gave to init. The
-// list is that of other runtimes, with what they do not restore besides.
+// stdio finds what the process was given for its standard descriptors. The list
+// is that of other runtimes, who have nothing for files.
 func (p *dumpPlan) stdio(facts dumpFacts) {
-	for _, s := range facts.Stdio {
-		name := s.Link
-		outside := !slices.ContainsFunc(facts.Mounts, func(m host.Mount) bool { return m.ID == s.Mount })
-		if mount, err := strconv.Atoi(s.Mount); s.Regular && outside && err == nil {
-			name = "file[" + strconv.FormatInt(int64(mount), 16) + ":" + strconv.FormatUint(s.Inode, 16) + "]"
-			if !slices.Contains(p.Files, name) {
-				p.Files = append(p.Files, name)
+	for _, f := range facts.Files {
+		if !slices.Contains(p.Files, f.name()) {
+			p.Files = append(p.Files, f.name())
+		}
+	}
+	for fd, name := range facts.Links {
+		if fd < len(facts.Stdio) && facts.Stdio[fd] != "" {
+			name = facts.Stdio[fd]
+		}
+		for _, f := range facts.Files {
+			if name == strconv.FormatUint(f.Dev, 10)+":"+strconv.FormatUint(f.Ino, 10) {
+				name = f.name()
 			}
 		}
 		p.descriptors = append(p.descriptors, name)

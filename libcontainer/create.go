@@ -199,6 +199,7 @@ func (c *creation) firstRecord() record {
 		Created: time.Now().UTC(), UID: c.facts.EUID, Annotations: c.bundle.Spec.Annotations,
 		OwnPIDs: n.isNew("pid"), Namespaces: own, NoKeyring: c.opt.NoNewKeyring,
 		Process: c.bundle.Spec.Process != nil, Hooks: kindsOf(c.bundle.Spec.Hooks),
+		Stdio: stdioNames(c.bundle.Spec.Process, c.facts.Stdio),
 	}
 }
 

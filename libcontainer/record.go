@@ -54,6 +54,7 @@ func (r *record) encode() []byte {
 	w.texts("hooks", r.Hooks)
 	w.texts("namespaces", r.Namespaces)
 	w.flag("noKeyring", r.NoKeyring)
+	w.texts("stdio", r.Stdio)
 	if r.Exec != nil {
 		w.key("exec")
 		encodeTail(w, r.Exec)
@@ -216,6 +217,8 @@ func (r *record) field(d *jsonReader, key string) {
 		r.Namespaces = d.texts()
 	case "noKeyring":
 		r.NoKeyring = d.flag()
+	case "stdio":
+		r.Stdio = d.texts()
 	case "exec":
 		r.Exec = decodeTail(d)
 	default:

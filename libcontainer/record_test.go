@@ -30,7 +30,7 @@ func records() []record {
 			Tasks: []string{"/sys/fs/resctrl/c", "/sys/fs/resctrl/c/mon_groups/id"}, Remove: []string{"/sys/fs/resctrl/c/mon_groups/id"},
 			Shared: "/sys/fs/resctrl/c",
 		},
-		HostMount: 7, OwnPIDs: true, Process: true, Hooks: []string{"prestart"}, Namespaces: []string{"ipc", "mnt"}, NoKeyring: true,
+		HostMount: 7, OwnPIDs: true, Process: true, Hooks: []string{"prestart"}, Namespaces: []string{"ipc", "mnt"}, NoKeyring: true, Stdio: []string{"", "pipe:[5]", "7:8"},
 		Exec: &ExecSteps{First: 375, Steps: []nsenter.TailStep{
 			{Call: nsenter.Find, Origin: nsenter.Origin{Field: "/process/args/0", Op: "exec", Path: "/bin/true", Phase: "exec"}}, {},
 		}},
@@ -44,7 +44,7 @@ func TestRecordEncoding(t *testing.T) {
 	// A field that is new must be written and read, too.
 	for _, v := range []any{record{}, cgroups.State{}, intelrdt.State{}, cgroups.Dir{}, nsenter.Tail{}, nsenter.TailStep{}, nsenter.Origin{}} {
 		want := map[string]int{
-			"libcontainer.record": 18, "cgroups.State": 4, "intelrdt.State": 3, "cgroups.Dir": 6,
+			"libcontainer.record": 19, "cgroups.State": 4, "intelrdt.State": 3, "cgroups.Dir": 6,
 			"nsenter.Tail": 2, "nsenter.TailStep": 2, "nsenter.Origin": 4,
 		}
 		if typ := reflect.TypeOf(v); typ.NumField() != want[typ.String()] {

@@ -65,6 +65,10 @@ type record struct {
 	Namespaces []string       `json:"namespaces,omitempty"` // own ones, for hooks that run in them
 	NoKeyring  bool           `json:"noKeyring,omitempty"`  // its processes keep the session keyring of the runtime
 
+	// Stdio is what the process got for its standard descriptors, where that is
+	// a pipe ("pipe:[INODE]") or a regular file ("DEVICE:INODE").
+	Stdio []string `json:"stdio,omitempty"`
+
 	// Exec are the program's steps after exec.fifo, for start to explain.
 	Exec *ExecSteps `json:"exec,omitempty"`
 }

@@ -57,6 +57,8 @@ type Stdio struct {
 	Mode uint32 // st_mode
 	UID  uint32
 	Rdev uint64
+	Dev  uint64
+	Ino  uint64
 }
 
 // Cgroup is the layout of the control groups as the runtime sees it.

@@ -104,5 +104,5 @@ func probeStdio(fd int) Stdio {
 	if unix.Fstat(fd, &st) != nil {
 		return Stdio{}
 	}
-	return Stdio{Open: true, Mode: st.Mode, UID: st.Uid, Rdev: uint64(st.Rdev)}
+	return Stdio{Open: true, Mode: st.Mode, UID: st.Uid, Rdev: uint64(st.Rdev), Dev: uint64(st.Dev), Ino: st.Ino}
 }

@@ -23,7 +23,7 @@ var floors = [][]string{
 	{"nsenter"},
 	{
 		"libcontainer/bundle", "libcontainer/process", "libcontainer/supervise", "libcontainer/netdev",
-		"libcontainer/intelrdt", "cgroups", "rootfs",
+		"libcontainer/intelrdt", "libcontainer/criu", "cgroups", "rootfs",
 	},
 	{"libcontainer"},
 	{"cli"},
@@ -40,7 +40,7 @@ var modules = map[string][]string{
 	"github.com/urfave/cli/v2":             {"cli"},
 	"golang.org/x/sys": {
 		"libcontainer/host", "nsenter", "libcontainer/process", "libcontainer/supervise", "libcontainer/netdev",
-		"libcontainer/intelrdt", "cgroups", "rootfs", "libcontainer", "cli",
+		"libcontainer/intelrdt", "libcontainer/criu", "cgroups", "rootfs", "libcontainer", "cli",
 	},
 }
 
