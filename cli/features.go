@@ -22,6 +22,7 @@ func (r *runner) featuresCommand() *cli.Command {
 func describeFeatures(facts host.Facts) features.Features {
 	f := libcontainer.Features(facts)
 	f.Annotations["io.berth.version"] = version
+	f.Annotations["io.berth.checkpoint.enabled"] = "true" // with CRIU in $PATH
 	if commit != "" {
 		f.Annotations["io.berth.commit"] = commit
 	}

@@ -293,20 +293,27 @@ func (c *Container) criuConfig(annotations map[string]string) (string, error) {
 	if !given {
 		field = ""
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return path, nil // CRIU goes without it
-	}
-	e := foreign(&st, "read", path)
-	switch real, err := filepath.EvalSymlinks(path); {
-	case !filepath.IsAbs(path):
-		e = &fault.Error{Op: "read", Path: path, Msg: "the path of CRIU's configuration has to be absolute"}
-	case err != nil || real == c.record.Rootfs || strings.HasPrefix(real, strings.TrimSuffix(c.record.Rootfs, "/")+"/"):
-		e = &fault.Error{Op: "read", Path: path, Msg: "CRIU's configuration is in the container's root file system"}
-	}
+	e := checkConfig(path, c.record.Rootfs)
 	if e == nil {
 		return path, nil
 	}
 	e.Hint = "it can name programs that CRIU runs as root"
 	return "", e.For(field)
+}
+
+// checkConfig complains about a configuration that the container, or others,
+// may have written. CRIU goes without one that is not there.
+func checkConfig(path, rootfs string) *fault.Error {
+	if !filepath.IsAbs(path) {
+		return &fault.Error{Op: "read", Path: path, Msg: "the path of CRIU's configuration has to be absolute"}
+	}
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return nil
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil || rootfs != "" && strings.HasPrefix(real+"/", strings.TrimSuffix(rootfs, "/")+"/") {
+		return &fault.Error{Op: "read", Path: path, Msg: "CRIU's configuration is in the container's root file system"}
+	}
+	return foreign(&st, "read", path)
 }

@@ -16,7 +16,8 @@ import (
 // Features says what Berth knows, as features.md wants it: whether this
 // machine has it is another matter, but for the seccomp flags. It is made from
 // the tables that planning itself uses. The annotations that change what is done,
-// and are potentially unsafe for that, are those of systemd's units.
+// and are potentially unsafe for that, are those of systemd's units and CRIU's
+// configuration.
 func Features(facts host.Facts) features.Features {
 	yes := true
 	systemd := slices.Contains(cgroups.Managers(), cgroups.ManagerSystemd)
@@ -48,7 +49,7 @@ func Features(facts host.Facts) features.Features {
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
 			NetDevices:      &features.NetDevices{Enabled: &yes},
 		},
-		PotentiallyUnsafeConfigAnnotations: []string{cgroups.PropertyAnnotations},
+		PotentiallyUnsafeConfigAnnotations: []string{cgroups.PropertyAnnotations, criuAnnotation},
 		Annotations: map[string]string{
 			// The name that features.md and other runtimes have for it.
 			"io.github.seccomp.libseccomp.version": seccomp.Version(),

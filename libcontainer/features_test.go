@@ -198,6 +198,9 @@ func TestUnsafeAnnotations(t *testing.T) {
 		for _, manager := range cgroups.Managers() {
 			changes = changes || text(manager, map[string]string{name: "1"}) != text(manager, nil)
 		}
+		// What is no matter of the plan: a checkpoint's.
+		path, err := new(Container).criuConfig(map[string]string{name: "1"})
+		changes = changes || path != "" || err != nil
 		listed := slices.ContainsFunc(unsafe, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 		if changes != listed {
 			t.Errorf("%s changes the plan: %v, and is listed: %v", name, changes, listed)

@@ -155,24 +155,6 @@ func TestNoHelperPrograms(t *testing.T) {
 	l.absent = "no virtual machine, no helper (execve traced)"
 }
 
-// There is no restore, so no image-controlled name can be the key of a mount in a checkpoint. Whoever adds one replaces
-// this test: a path with "]:" in it and destinations that are links have to be refused, and keys have to be numbers.
-//
-//cve:2026-115520,2026-119101,2026-119614
-func TestCriuKey(t *testing.T) {
-	l := start(t, "criu-key")
-	for _, command := range []string{"restore", "checkpoint"} {
-		l.tries++
-		if r := l.berth(command, "--help"); r.status != 1 || !strings.Contains(r.err, "there is no such command") {
-			l.Errorf("there is a %s now: hold it to this row: %v", command, r)
-		}
-	}
-	if r := l.berth("features"); strings.Contains(strings.ToLower(r.out), `"checkpoint`) {
-		l.Errorf("features speak of checkpoints: %s", r.out)
-	}
-	l.absent = "no checkpoint, no restore (commands and features looked at)"
-}
-
 // The device program is queried with the whole, zeroed union bpf_attr: some kernels write behind a shorter one.
 // (opencontainers/cgroups#69; no CVE.)
 func TestDeviceQuery(t *testing.T) {
