@@ -123,8 +123,12 @@ func (c *Container) dumpFacts() (facts dumpFacts, err error) {
 	if err != nil {
 		return facts, err
 	}
-	plan, err := NewPlan(b, Facts(b.Spec), c.planOptions())
+	machine := Facts(b.Spec)
+	plan, err := NewPlan(b, machine, c.planOptions())
 	if err != nil {
+		return facts, err
+	}
+	if err := plan.Namespaces.canCRIU("checkpoint", machine); err != nil {
 		return facts, err
 	}
 	plan.Rootfs.ReadLinks()

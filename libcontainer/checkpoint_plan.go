@@ -26,8 +26,8 @@ type dumpFacts struct {
 	HostMounts []host.Mount      // the runtime's
 	Places     map[string]string // where a target leads to that nothing is mounted on
 	Joined     []criu.Namespace
-	Stdio      []string   // record.Stdio
-	Links      [3]string  // what init has there now
+	Stdio      []string  // record.Stdio
+	Links      [3]string // what init has there now
 	Files      []outsideFile
 }
 
@@ -41,6 +41,29 @@ type outsideFile struct {
 func (f outsideFile) name() string {
 	return "file[" + strconv.FormatInt(int64(f.Mount), 16) + ":" + strconv.FormatUint(f.Ino, 16) + "]"
 }
+
+// canCRIU complains about containers that CRIU could not put together again:
+// who has no mount namespace of his own, or joined a namespace of a kind that
+// CRIU makes anew.
+func (n Namespaces) canCRIU(op string, facts host.Facts) error {
+	if facts.EUID != 0 || !facts.Privileged() {
+		return &fault.Error{Op: op, Errno: unix.EPERM, Phase: fault.PhasePlan, Msg: "CRIU needs root's rights over the host"}
+	}
+	for _, j := range n.Join {
+		if criu.NamespaceKey(j.Kind) == "" && !joinedByPath(j.Kind) {
+			return &fault.Error{Op: op, Path: j.Path, Field: j.Field, Phase: fault.PhasePlan, Code: "criu-namespace",
+				Msg: "CRIU cannot join a " + j.Kind + " namespace, only net, pid, ipc and uts"}
+		}
+	}
+	if !n.isNew("mnt") {
+		return &fault.Error{Op: op, Field: "/linux/namespaces", Phase: fault.PhasePlan, Code: "criu-namespace",
+			Msg: "CRIU needs the container to have a mount namespace", Hint: `add {"type": "mount"}`}
+	}
+	return nil
+}
+
+// joinedByPath are the kinds that CRIU joins by path.
+func joinedByPath(kind string) bool { return kind == "ipc" || kind == "uts" }
 
 // stdioNames is record.Stdio of a process that gets the descriptors.
 func stdioNames(p *specs.Process, given [3]host.Stdio) []string {
@@ -190,7 +213,7 @@ func planRestore(r criu.Restore, plan *Plan, table []external, descriptors []str
 		case key != "":
 			r.Inherit = append(r.Inherit, criu.Inherit{Key: key, FD: next})
 			next++
-		case j.Kind == "ipc" || j.Kind == "uts":
+		case joinedByPath(j.Kind):
 			r.Namespaces = append(r.Namespaces, criu.Namespace{Kind: j.Kind, Path: j.Path})
 		}
 	}

@@ -215,3 +215,23 @@ func TestCriuConfig(t *testing.T) {
 		t.Error("a relative path is taken")
 	}
 }
+
+func TestCanCRIU(t *testing.T) {
+	root := host.Facts{Caps: ^uint64(0)}
+	for _, c := range []struct {
+		n     Namespaces
+		facts host.Facts
+		want  string
+	}{
+		{Namespaces{New: []string{"mnt", "user", "time"}, Join: []Join{{Kind: "net"}, {Kind: "pid"}, {Kind: "ipc"}, {Kind: "uts"}}}, root, ""},
+		{Namespaces{New: []string{"mnt"}, Join: []Join{{"user", "/u", "/linux/namespaces/3"}}}, root, "cannot join a user namespace"},
+		{Namespaces{Join: []Join{{Kind: "mnt"}}}, root, "cannot join a mnt namespace"},
+		{Namespaces{}, root, "needs the container to have a mount namespace"},
+		{Namespaces{New: []string{"mnt"}}, host.Facts{EUID: 1000}, "needs root's rights"},
+	} {
+		err := c.n.canCRIU("checkpoint", c.facts)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%+v: %v", c.n, err)
+		}
+	}
+}

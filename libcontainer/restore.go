@@ -53,7 +53,10 @@ func Restore(opt RestoreOptions) (_ *Container, _ *Process, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := errors.Join(plan.Namespaces.permitted(facts), checkRoot(plan.Rootfs.Root)); err != nil {
+	if err := plan.Namespaces.canCRIU("restore", facts); err != nil {
+		return nil, nil, err
+	}
+	if err := checkRoot(plan.Rootfs.Root); err != nil {
 		return nil, nil, err
 	}
 	plan.Rootfs.ReadLinks()

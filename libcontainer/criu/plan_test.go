@@ -181,7 +181,7 @@ func TestCheck(t *testing.T) {
 
 func TestReadAnswer(t *testing.T) {
 	for in, want := range map[string]answer{
-		"080610012a100a0c706f73742d726573746f72651005":  {kind: typeNotify, success: true, script: "post-restore", pid: 5},
+		"080610012a100a0c706f73742d726573746f72651005":   {kind: typeNotify, success: true, script: "post-restore", pid: 5},
 		"080210002202084d38fdffffffffffffffff014a026e6f": {kind: typeRestore, pid: 77, text: "no"},
 	} {
 		raw, _ := hex.DecodeString(in)
