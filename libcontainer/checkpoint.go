@@ -40,6 +40,9 @@ func (c *Container) Checkpoint(opt CheckpointOptions) error {
 		return &fault.Error{Op: "checkpoint", Path: c.ID, Phase: fault.PhaseState, Code: "not-running",
 			Msg: fmt.Sprintf("cannot checkpoint a container that is %s", status)}
 	}
+	if err := checkStatusFD(opt.StatusFD); err != nil {
+		return err
+	}
 	hooks, err := c.hooksFor("poststop")
 	if err != nil {
 		return err
@@ -58,6 +61,17 @@ func (c *Container) Checkpoint(opt CheckpointOptions) error {
 		return err
 	}
 	return c.stop(hooks)
+}
+
+func checkStatusFD(fd int) error {
+	if fd < 0 {
+		return nil
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err == nil && flags&unix.O_ACCMODE != unix.O_RDONLY {
+		return nil
+	}
+	return &fault.Error{Op: "option --status-fd", Path: strconv.Itoa(fd), Msg: "is not open for writing", Code: "usage"}
 }
 
 // makeDirs makes the directories that CRIU writes to, and finds the parent.
@@ -251,7 +265,13 @@ func (p dumpPlan) write() error {
 
 // dump has CRIU carry the plan out.
 func (c *Container) dump(p dumpPlan, status int) error {
-	worker, err := criu.Start(criu.Config{Stdio: [3]int{0, 1, 2}, Images: p.Images, Work: p.Work})
+	null, err := openFile("/dev/null", unix.O_RDWR, 0)
+	if err != nil {
+		return fault.From(err, "open", "/dev/null")
+	}
+	defer unix.Close(null)
+	// What CRIU has to say is in its log.
+	worker, err := criu.Start(criu.Config{Stdio: [3]int{null, null, null}, Images: p.Images, Work: p.Work})
 	if err != nil {
 		return err
 	}

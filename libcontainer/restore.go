@@ -322,19 +322,15 @@ func (r *restoration) beforeResume() error {
 	if err := r.save(); err != nil {
 		return err
 	}
-	if err := r.handOver("standard"); err != nil {
-		return err
-	}
-	return r.writePidFile()
+	return r.handOver("standard")
 }
 
-// restored is for the last word: a CRIU that does not ask ran no script.
+// restored is for CRIU's last word: nobody is told a pid that may still fail.
 func (r *restoration) restored(pid int) error {
-	if r.process.PID == 0 {
-		if err := r.known(pid); err != nil {
+	if r.process.PID == 0 { // its configuration has notifications switched off
+		if err := errors.Join(r.known(pid), r.beforeResume()); err != nil {
 			return err
 		}
-		return r.beforeResume()
 	}
-	return nil
+	return r.writePidFile()
 }
