@@ -213,20 +213,27 @@ func (facts *dumpFacts) findPlaces(proc string) {
 	}
 }
 
-// findFiles finds the regular files of the host's that a process has open:
+// findFiles finds the regular files and terminals of the host's that a process has open:
 // their mounts are none of the container's.
 func (facts *dumpFacts) findFiles(pid int) {
 	proc := "/proc/" + strconv.Itoa(pid)
 	entries, _ := os.ReadDir(proc + "/fd")
 	for _, e := range entries {
 		var st unix.Stat_t
-		if unix.Stat(proc+"/fd/"+e.Name(), &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		if unix.Stat(proc+"/fd/"+e.Name(), &st) != nil {
+			continue
+		}
+		f := outsideFile{Dev: uint64(st.Dev), Ino: st.Ino}
+		switch {
+		case isTTY(st.Mode, uint64(st.Rdev)):
+			f.TTY = uint64(st.Rdev)
+		case st.Mode&unix.S_IFMT != unix.S_IFREG:
 			continue
 		}
 		id := mountOf(proc + "/fdinfo/" + e.Name())
-		mount, err := strconv.Atoi(id)
-		if err == nil && !slices.ContainsFunc(facts.Mounts, func(m host.Mount) bool { return m.ID == id }) {
-			facts.Files = append(facts.Files, outsideFile{Mount: mount, Dev: uint64(st.Dev), Ino: st.Ino})
+		var err error
+		if f.Mount, err = strconv.Atoi(id); err == nil && !slices.ContainsFunc(facts.Mounts, func(m host.Mount) bool { return m.ID == id }) {
+			facts.Files = append(facts.Files, f)
 		}
 	}
 }

@@ -31,14 +31,18 @@ type dumpFacts struct {
 	Files      []outsideFile
 }
 
-// outsideFile is an open regular file of the host's.
+// outsideFile is an open file of the host's: a regular one, or a terminal.
 type outsideFile struct {
 	Mount    int // the id of the mount that it was opened through
 	Dev, Ino uint64
+	TTY      uint64 // the device number of a terminal; 0 is a regular file
 }
 
 // name is CRIU's for it.
 func (f outsideFile) name() string {
+	if f.TTY != 0 {
+		return "tty[" + strconv.FormatUint(f.TTY, 16) + ":" + strconv.FormatUint(f.Dev, 16) + "]"
+	}
 	return "file[" + strconv.FormatInt(int64(f.Mount), 16) + ":" + strconv.FormatUint(f.Ino, 16) + "]"
 }
 
@@ -72,10 +76,10 @@ func stdioNames(p *specs.Process, given [3]host.Stdio) []string {
 	}
 	names := make([]string, len(given))
 	for i, s := range given {
-		switch s.Mode & unix.S_IFMT {
-		case unix.S_IFIFO:
+		switch {
+		case s.Mode&unix.S_IFMT == unix.S_IFIFO:
 			names[i] = "pipe:[" + strconv.FormatUint(s.Ino, 10) + "]"
-		case unix.S_IFREG:
+		case s.Mode&unix.S_IFMT == unix.S_IFREG || isTTY(s.Mode, s.Rdev):
 			names[i] = strconv.FormatUint(s.Dev, 10) + ":" + strconv.FormatUint(s.Ino, 10)
 		}
 	}
@@ -189,6 +193,17 @@ func (p *dumpPlan) stdio(facts dumpFacts) {
 	}
 }
 
+// isTTY tells whether it is a terminal of devpts (UNIX98_PTY_SLAVE_MAJOR and
+// the seven behind it, linux/major.h).
+func isTTY(mode uint32, rdev uint64) bool {
+	return mode&unix.S_IFMT == unix.S_IFCHR && unix.Major(rdev) >= 136 && unix.Major(rdev) <= 143
+}
+
+// inheritable tells whether CRIU takes a descriptor for what has this name.
+func inheritable(name string) bool {
+	return strings.HasPrefix(name, "pipe:[") || strings.HasPrefix(name, "file[") || strings.HasPrefix(name, "tty[")
+}
+
 // planRestore decides where what comes from outside comes from now.
 func planRestore(r criu.Restore, plan *Plan, table []external, descriptors []string, hostMounts []host.Mount) (criu.Restore, error) {
 	var bad fault.List
@@ -203,7 +218,7 @@ func planRestore(r criu.Restore, plan *Plan, table []external, descriptors []str
 	}
 	r.Mounts = append(r.Mounts, criu.Mount{Key: maskKey, Place: "/dev/null"})
 	for fd, name := range descriptors {
-		if fd <= 2 && (strings.HasPrefix(name, "pipe:[") || strings.HasPrefix(name, "file[")) {
+		if fd <= 2 && inheritable(name) {
 			r.Inherit = append(r.Inherit, criu.Inherit{Key: name, FD: fd})
 		}
 	}

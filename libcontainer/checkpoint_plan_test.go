@@ -46,7 +46,7 @@ func TestPlanDump(t *testing.T) {
 		Joined:     []criu.Namespace{{Kind: "net", Inode: 77}},
 		Stdio:      []string{"", "pipe:[5]", "2049:18"},
 		Links:      [3]string{"/dev/null", "pipe:[6]", "/log"},
-		Files:      []outsideFile{{26, 2049, 18}, {26, 2049, 18}, {26, 2049, 19}},
+		Files:      []outsideFile{{26, 2049, 18, 0}, {26, 2049, 18, 0}, {26, 2049, 19, 0}, {26, 22, 3, 0x8800}},
 	}
 	p, err := planDump(criu.Dump{}, facts)
 	if err != nil {
@@ -58,7 +58,8 @@ external mnt[/vol/sub]:1
 external mnt[/ro]:2
 external mnt[/proc/kcore]:null
 external file[1a:12]
-external file[1a:13]`
+external file[1a:13]
+external tty[8800:16]`
 	if got := lines(p.Request(3, -1)); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

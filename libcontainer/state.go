@@ -66,7 +66,7 @@ type record struct {
 	NoKeyring  bool           `json:"noKeyring,omitempty"`  // its processes keep the session keyring of the runtime
 
 	// Stdio is what the process got for its standard descriptors, where that is
-	// a pipe ("pipe:[INODE]") or a regular file ("DEVICE:INODE").
+	// a pipe ("pipe:[INODE]"), a regular file or a terminal ("DEVICE:INODE").
 	Stdio []string `json:"stdio,omitempty"`
 
 	// Exec are the program's steps after exec.fifo, for start to explain.

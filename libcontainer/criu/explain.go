@@ -60,6 +60,7 @@ var advice = [...]struct{ text, hint string }{
 	{"vdso", "this CRIU does not know the vDSO of this kernel, a newer one may"},
 	{`execvp("iptables`, "CRIU holds the network with iptables: install it, or see --network-lock"},
 	{"Connected TCP socket in image", "pass --tcp-established as to checkpoint, or --tcp-close"},
+	{"Can't open parent path: Permission denied", "in a user namespace the container's root has to be able to search the directories of the parents"},
 	{"File fd/", outsideFile},
 	{"Can't open file fd/", outsideFile},
 }
