@@ -246,7 +246,7 @@ func sourceOf(x external, sources []rootfs.External, hostMounts []host.Mount) (s
 	}
 	missing := &fault.Error{Op: "restore", Path: x.Destination, Field: "/mounts", Code: "criu-mount-missing",
 		Msg: "something of the host's was mounted here at checkpoint, and this config.json has nothing for it"}
-	if best == nil {
+	if best == nil || path.Clean(x.Destination) != x.Destination {
 		return "", missing
 	}
 	if best.Readonly && !x.Readonly {

@@ -144,6 +144,7 @@ inherit_fd.key extRootPidNS
 inherit_fd.fd 5`,
 		},
 		"missing":    {[]external{{"/volume", false}}, nil, "restore /volume: something of the host's was mounted here"},
+		"above":      {[]external{{"/vol/../new/sub", false}}, nil, "restore /vol/../new/sub: something of the host's"},
 		"not theirs": {[]external{{"/vol/link", false}}, nil, "restore /vol/link: something of the host's"},
 		"writable":   {[]external{{"/ro", false}}, nil, "restore /ro: was writable at checkpoint"},
 	} {

@@ -127,7 +127,8 @@ type restoration struct {
 // is in.
 const criuRoot = "criu-root"
 
-func (r *restoration) restore() (err error) {
+// prepare makes what CRIU expects to find.
+func (r *restoration) prepare() (err error) {
 	if r.request.ConfigFile, err = r.criuConfig(r.record.Annotations); err != nil {
 		return err
 	}
@@ -136,9 +137,21 @@ func (r *restoration) restore() (err error) {
 			return err
 		}
 	}
+	if work := r.request.Work; work != "" {
+		if err := os.MkdirAll(work, 0o700); err != nil {
+			return fault.From(err, "mkdir", work)
+		}
+	}
 	r.request.Root = r.path(criuRoot)
 	if err := unix.Mkdir(r.request.Root, 0o700); err != nil {
 		return fault.From(err, "mkdir", r.request.Root).In(fault.PhaseState)
+	}
+	return nil
+}
+
+func (r *restoration) restore() error {
+	if err := r.prepare(); err != nil {
+		return err
 	}
 	defer unix.Rmdir(r.request.Root)
 	joined, err := r.inherited()
