@@ -11,6 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Explain is the hint about op on the group's file at name that failed with
+// errno; "" where nothing is known.
+func Explain(op, name string, errno syscall.Errno) string { return hint(op, name, errno) }
+
 // hint says in one sentence what may help when op on the file or directory at
 // name failed with errno; "" where nothing is known.
 func hint(op, name string, errno syscall.Errno) string {

@@ -302,6 +302,21 @@ func (g *Group) FD() (*os.File, error) {
 	return os.NewFile(uintptr(fd), d.Path), nil
 }
 
+// OpenProcs opens cgroup.procs of every group, in the order of State.Dirs, for
+// a process that writes itself into them. The descriptors are the caller's,
+// also those of a failure.
+func (g *Group) OpenProcs() ([]*os.File, error) {
+	files := make([]*os.File, 0, len(g.dirs))
+	for _, d := range g.dirs {
+		fd, err := openat(d.Procs(), unix.O_WRONLY)
+		if err != nil {
+			return files, failed("open", d.Procs(), err)
+		}
+		files = append(files, os.NewFile(uintptr(fd), d.Procs()))
+	}
+	return files, nil
+}
+
 // Add moves a process, with all its threads, into every group that it is not
 // in from the start of its unit.
 func (g *Group) Add(pid int) error {

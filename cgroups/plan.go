@@ -73,6 +73,9 @@ type Dir struct {
 	Enable []string `json:"enable,omitempty"`
 }
 
+// Procs is the path of the file that lists the group's processes and takes new ones.
+func (d Dir) Procs() string { return d.Path + "/" + procsFile }
+
 // Has tells whether the group's hierarchy has the controller.
 func (d Dir) Has(controller string) bool { return slices.Contains(d.Controllers, controller) }
 

@@ -324,12 +324,19 @@ func (c *creation) handOut() ([]*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.plan.entry == entersByFork {
+	switch c.plan.entry {
+	case entersByFork:
 		group, err := c.group.FD()
 		if err != nil {
 			return files, err
 		}
 		files = append(files, group)
+	case entersItself:
+		procs, err := c.group.OpenProcs()
+		files = append(files, procs...)
+		if err != nil {
+			return files, err
+		}
 	}
 	if c.opt.Fifo {
 		dir, err := c.makeFifo()

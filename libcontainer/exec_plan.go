@@ -39,8 +39,13 @@ func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (
 		Preserve: preserve, Joins: true,
 	})
 	p.proc = p.process.NeedsProc()
-	p.entry = planEntry(c.record.Cgroup, p.forks, p.user || c.hasOwn("cgroup"))
-	if p.entry == entersByBirth && p.process.HasInitialCPUs() {
+	// nsdelegate is for cgroup v2 alone.
+	leaves := p.user || c.hasOwn("cgroup") && c.record.Cgroup.Unified()
+	p.entry = planEntry(c.record.Cgroup, p.forks, leaves)
+	switch {
+	case p.entry == entersItself: // its root is open by then, after which it writes no foreign file
+		p.entry = entersByMove
+	case p.entry == entersByBirth && p.process.HasInitialCPUs():
 		p.entry = entersByMove // they hold until it is in the group
 	}
 	return p, complaints.Err()

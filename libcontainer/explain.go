@@ -3,6 +3,7 @@ package libcontainer
 import (
 	"errors"
 
+	"berth/cgroups"
 	"berth/libcontainer/fault"
 	"berth/rootfs"
 )
@@ -16,6 +17,9 @@ func (p *Plan) explain(err error) error {
 	}
 	if text := rootfs.Explain(e.Op, e.Errno); text != "" && e.Phase == fault.PhaseMounts {
 		e.Hint = text
+	}
+	if e.Phase == fault.PhaseCgroup && e.Hint == "" {
+		e.Hint = cgroups.Explain(e.Op, e.Path, e.Errno)
 	}
 	p.Rootfs.Diagnose(e)
 	if p.Process == nil {

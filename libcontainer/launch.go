@@ -86,17 +86,24 @@ func (p *Process) end() {
 type groupEntry int
 
 const (
-	entersByMove  groupEntry = iota // v1, or both: written into cgroup.procs
+	entersByMove  groupEntry = iota // the preamble is written into cgroup.procs
 	entersByBirth                   // the preamble is born in the group
 	entersByFork                    // what the preamble forks is
+	entersItself                    // what the preamble forks writes itself into cgroup.procs
 )
 
 // planEntry decides by what the preamble does before it forks: in a user
-// namespace it has no right to the group any more (clone3(2), EACCES), and from
-// another's cgroup namespace the group may not be seen (cgroups(7), nsdelegate:
-// ENOENT).
+// namespace it has no right to the group any more (clone3(2), EACCES; before
+// Linux 5.16 the same goes for cgroup.procs), and from another's cgroup
+// namespace the group may not be seen (cgroups(7), nsdelegate: ENOENT). The
+// later init enters, the less memory of the kernel's for its namespaces counts
+// against its limit.
 func planEntry(groups cgroups.State, forks, leaves bool) groupEntry {
 	switch {
+	case len(groups.Dirs) == 0:
+		return entersByMove
+	case !groups.Unified() && forks && !leaves:
+		return entersItself
 	case !groups.Unified():
 		return entersByMove
 	case forks && !leaves:

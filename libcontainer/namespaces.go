@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"berth/cgroups"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
 	"berth/nsenter"
@@ -198,9 +199,8 @@ func mapLines(what string, mappings []specs.LinuxIDMapping) []string {
 
 // compile is the first part of every program: from the preamble's first
 // instruction to init standing in all its namespaces. joins are the registers
-// of the namespaces to join, in n.Join's order; group is the one to fork into,
-// 0 where there is none.
-func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg, group nsenter.Reg) {
+// of the namespaces to join, in n.Join's order.
+func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg, groups entering) {
 	origin := func(field fault.Pointer, op, path string) {
 		b.For(nsenter.Origin{Field: field, Op: op, Path: path, Phase: fault.PhaseNamespaces})
 	}
@@ -223,7 +223,7 @@ func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg, group nsent
 		}
 	}
 	late := 0
-	if group != 0 {
+	if groups.late() {
 		// The root of a cgroup namespace is where its maker is.
 		late = rest & unix.CLONE_NEWCGROUP
 	}
@@ -237,8 +237,9 @@ func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg, group nsent
 	}
 	if n.forks() {
 		origin("/linux/namespaces", "fork", "")
-		forkInto(b, group)
+		forkInto(b, groups.fork)
 	}
+	groups.enter(b)
 	if late != 0 {
 		origin("/linux/namespaces", "make namespaces", "")
 		b.Unshare(late)
@@ -246,6 +247,25 @@ func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg, group nsent
 	if n.isNew("net") {
 		origin("/linux/namespaces", "bring up", "lo")
 		bringUpLoopback(b)
+	}
+}
+
+// entering is how init comes into the container's groups by what the program
+// does; none where the runtime sees to it.
+type entering struct {
+	fork   nsenter.Reg   // the cgroup2 group to fork into; 0 is none
+	procs  []nsenter.Reg // cgroup.procs of each of groups, for init itself
+	groups cgroups.State
+}
+
+func (e entering) late() bool { return e.fork != 0 || len(e.procs) > 0 }
+
+// enter writes init into the groups; 0 is the writer (cgroups(7)).
+func (e entering) enter(b *nsenter.Builder) {
+	for i, procs := range e.procs {
+		b.For(nsenter.Origin{Op: "write", Path: e.groups.Dirs[i].Procs(), Phase: fault.PhaseCgroup})
+		b.Write(procs, "0")
+		b.Close(procs)
 	}
 }
 

@@ -170,7 +170,7 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 	if p.Process != nil {
 		p.Process.CompileEarly(b)
 	}
-	p.Namespaces.compile(b, in.joins, in.group)
+	p.Namespaces.compile(b, in.joins, in.entering(p.Cgroup.State()))
 	regs := p.Rootfs.CompileMounts(b, in.sources)
 	switch {
 	case p.hooksBeforePivot():
@@ -230,11 +230,12 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 }
 
 // received says which registers hold what the runtime hands over: the
-// namespaces to join, the group to fork into, the state directory, the sources
-// of the root file system.
+// namespaces to join, the group to fork into or the files of groups to enter,
+// the state directory, the sources of the root file system.
 type received struct {
 	joins   []nsenter.Reg
 	group   nsenter.Reg
+	procs   []nsenter.Reg
 	fifo    nsenter.Reg
 	sources []nsenter.Reg
 	count   int
@@ -249,8 +250,13 @@ func (p *Plan) received() received {
 	for range p.Namespaces.Join {
 		in.joins = append(in.joins, next())
 	}
-	if p.entry == entersByFork {
+	switch p.entry {
+	case entersByFork:
 		in.group = next()
+	case entersItself:
+		for range p.Cgroup.Dirs {
+			in.procs = append(in.procs, next())
+		}
 	}
 	if p.fifo {
 		in.fifo = next()
@@ -259,6 +265,11 @@ func (p *Plan) received() received {
 		in.sources = append(in.sources, next())
 	}
 	return in
+}
+
+// entering is how init comes into its groups by the program.
+func (in received) entering(groups cgroups.State) entering {
+	return entering{fork: in.group, procs: in.procs, groups: groups}
 }
 
 func (p *Plan) hooksBeforePivot() bool {
