@@ -308,11 +308,11 @@ func (g *Group) FD() (*os.File, error) {
 func (g *Group) OpenProcs() ([]*os.File, error) {
 	files := make([]*os.File, 0, len(g.dirs))
 	for _, d := range g.dirs {
-		fd, err := openat(d.Procs(), unix.O_WRONLY)
+		fd, err := openat(d.Path+"/"+procsFile, unix.O_WRONLY)
 		if err != nil {
-			return files, failed("open", d.Procs(), err)
+			return files, failed("open", d.Path+"/"+procsFile, err)
 		}
-		files = append(files, os.NewFile(uintptr(fd), d.Procs()))
+		files = append(files, os.NewFile(uintptr(fd), d.Path+"/"+procsFile))
 	}
 	return files, nil
 }
@@ -348,8 +348,16 @@ func join(dir string, pid int) error {
 }
 
 // Late does the plan's writes that have to wait until the container's init
-// has been forked. A group from Open has none.
-func (g *Group) Late() error { return writeAll(g.late) }
+// has been forked. It refuses a limit of memory that leaves less than room, in
+// bytes, to a container whose processes wait. A group from Open has none.
+func (g *Group) Late(room uint64) error {
+	for _, w := range g.late {
+		if err := checkRoom(w, room, "for the container to start"); err != nil {
+			return err
+		}
+	}
+	return writeAll(g.late)
+}
 
 // Set changes the limits of groups that exist (update), and of their unit.
 // Lists come from PlanResources with g.State(). The kernel is asked first: what

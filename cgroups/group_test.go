@@ -138,7 +138,7 @@ func TestLimitsOnV1(t *testing.T) {
 	if content(t, s, "cpuset", "cpuset.mems") == "" {
 		t.Error("cpuset.mems is not inherited")
 	}
-	if err := g.Late(); err != nil {
+	if err := g.Late(0); err != nil {
 		t.Fatal(err)
 	}
 	if got := content(t, s, "pids", "pids.max"); got != "5" {

@@ -73,9 +73,6 @@ type Dir struct {
 	Enable []string `json:"enable,omitempty"`
 }
 
-// Procs is the path of the file that lists the group's processes and takes new ones.
-func (d Dir) Procs() string { return d.Path + "/" + procsFile }
-
 // Has tells whether the group's hierarchy has the controller.
 func (d Dir) Has(controller string) bool { return slices.Contains(d.Controllers, controller) }
 
@@ -157,6 +154,7 @@ func (p *Plan) planGroups(spec *specs.Spec, linux *specs.Linux, facts host.Facts
 	p.view = mounts(p.Dirs, facts.Cgroup)
 	var complaints fault.List
 	p.Resources, complaints = PlanResources(linux.Resources, p.State(), facts)
+	p.tightMemory()
 	complaints = append(complaints, p.planDevices(linux, facts)...)
 	p.inherit()
 	p.enable()
@@ -312,6 +310,9 @@ type Write struct {
 	// Below names a file of the group that must hold a smaller number than
 	// Value, or the write is refused (memory.checkBeforeUpdate).
 	Below string `json:"below,omitempty"`
+	// Room: of a Late write, a limit of memory under which the waiting process
+	// must have room to execute its program (Group.Late).
+	Room bool `json:"room,omitempty"`
 	// Else is done instead where the kernel has no such file.
 	Else *Write `json:"else,omitempty"`
 }

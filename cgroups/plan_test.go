@@ -133,12 +133,37 @@ func TestPlanLines(t *testing.T) {
 	}{
 		{
 			"pids on v2: born, limit afterwards", v2Facts(),
-			`{"cgroupsPath":"/x","resources":{"pids":{"limit":9},"memory":{"limit":7},"devices":[{"allow":true,"access":"rwm"}]}}`,
+			`{"cgroupsPath":"/x","resources":{"pids":{"limit":9},"memory":{"limit":99999999},"devices":[{"allow":true,"access":"rwm"}]}}`,
 			`mkdir /sys/fs/cgroup/x
 enable /sys/fs/cgroup/x cpuset cpu io memory hugetlb pids rdma misc
-write /sys/fs/cgroup/x/memory.max 7   # /linux/resources/memory/limit
+write /sys/fs/cgroup/x/memory.max 99999999   # /linux/resources/memory/limit
 born /sys/fs/cgroup/x
 write /sys/fs/cgroup/x/pids.max 9   # /linux/resources/pids/limit
+`,
+		},
+		{
+			"a tight memory limit at last", host.Facts{Cgroup: host.Cgroup{V2: "/sys/fs/cgroup", V2Root: "/", V2Self: "/", V2Controllers: []string{"memory"}}},
+			`{"cgroupsPath":"/x","resources":{"memory":{"limit":7,"swap":8},"unified":{"memory.max":"77"},"devices":[{"allow":true,"access":"rwm"}]}}`,
+			`mkdir /sys/fs/cgroup/x
+enable /sys/fs/cgroup/x memory
+write /sys/fs/cgroup/x/memory.swap.max 1   # /linux/resources/memory/swap
+write /sys/fs/cgroup/x/memory.max 8388608   # /linux/resources/unified/memory.max
+born /sys/fs/cgroup/x
+write /sys/fs/cgroup/x/memory.max 77   # /linux/resources/unified/memory.max
+`,
+		},
+		{
+			"a tight memory limit on v1, swap behind it",
+			host.Facts{Cgroup: host.Cgroup{V1: []host.V1Hierarchy{hier("memory", "/"), hier("devices", "/")}}},
+			`{"cgroupsPath":"/x","resources":{"memory":{"limit":100000,"swap":200000},"devices":[{"allow":true,"access":"rwm"}]}}`,
+			`mkdir /sys/fs/cgroup/memory/x
+mkdir /sys/fs/cgroup/devices/x
+write /sys/fs/cgroup/memory/x/memory.limit_in_bytes 8388608   # /linux/resources/memory/limit
+write /sys/fs/cgroup/devices/x/devices.allow a   # /linux/resources/devices/0
+join /sys/fs/cgroup/memory/x
+join /sys/fs/cgroup/devices/x
+write /sys/fs/cgroup/memory/x/memory.limit_in_bytes 100000   # /linux/resources/memory/limit
+write /sys/fs/cgroup/memory/x/memory.memsw.limit_in_bytes 200000   # /linux/resources/memory/swap
 `,
 		},
 		{

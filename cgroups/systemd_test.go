@@ -165,7 +165,7 @@ func TestResourceProperties(t *testing.T) {
 		{"v2", `{}`, ""},
 		{"v2", `{"memory":{"limit":1000000}}`, "MemoryMax uint64 1000000"},
 		{"v2", `{"memory":{"limit":-1}}`, "MemorySwapMax uint64 18446744073709551615; MemoryMax uint64 18446744073709551615"},
-		{"v2", `{"memory":{"limit":1000,"swap":1500,"reservation":500}}`, "MemorySwapMax uint64 500; MemoryMax uint64 1000; MemoryLow uint64 500"},
+		{"v2", `{"memory":{"limit":1000,"swap":1500,"reservation":500}}`, "MemorySwapMax uint64 500; MemoryLow uint64 500; MemoryMax uint64 1000"},
 		{"v2", `{"memory":{"limit":1000,"swap":-1}}`, "MemorySwapMax uint64 18446744073709551615; MemoryMax uint64 1000"},
 		{"v2", `{"cpu":{"shares":1024}}`, "CPUWeight uint64 100"},
 		{"v2", `{"cpu":{"shares":2}}`, "CPUWeight uint64 1"},

@@ -91,6 +91,7 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 		return nil, nil, err
 	}
 	c := &creation{launch: launch{options: opt.ProcessOptions, explain: plan.explain}, opt: opt, plan: plan, bundle: b, facts: facts}
+	c.groups = func() cgroups.State { return c.record.Cgroup }
 	c.listen = func(fd *os.File) error {
 		return c.sendListener(plan.Process.Listener(), fd, c.process.PID, specs.StateCreating)
 	}
@@ -324,19 +325,10 @@ func (c *creation) handOut() ([]*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch c.plan.entry {
-	case entersByFork:
-		group, err := c.group.FD()
-		if err != nil {
-			return files, err
-		}
-		files = append(files, group)
-	case entersItself:
-		procs, err := c.group.OpenProcs()
-		files = append(files, procs...)
-		if err != nil {
-			return files, err
-		}
+	entries, err := c.plan.entry.open(c.group)
+	files = append(files, entries...)
+	if err != nil {
+		return files, err
 	}
 	if c.opt.Fifo {
 		dir, err := c.makeFifo()
@@ -392,7 +384,7 @@ func (c *creation) limits() error {
 	if err := c.adopted(); err != nil {
 		return err
 	}
-	if err := c.group.Late(); err != nil {
+	if err := c.group.Late(c.plan.Process.ExecMemory()); err != nil {
 		return err
 	}
 	if err := c.plan.Resctrl.Apply(c.process.PID); err != nil {

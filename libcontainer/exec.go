@@ -95,6 +95,7 @@ func (c *Container) join(plan *execPlan, opt ProcessOptions, target *os.File, gr
 			e.kill()
 		}
 	}()
+	e.groups = func() cgroups.State { return e.group }
 	if err := e.birth(); err != nil {
 		return nil, err
 	}
@@ -265,6 +266,9 @@ type execution struct {
 // birth starts the child and hands it the program, once it is in the groups
 // that it cannot enter by a fork.
 func (e *execution) birth() error {
+	if err := cgroups.Open(e.group).Room(e.plan.process.ExecMemory()); err != nil {
+		return err
+	}
 	born := e.plan.entry == entersByBirth
 	if err := e.start(born); err != nil {
 		return e.explainStart(err)
@@ -318,14 +322,8 @@ func (e *execution) handOut() (files []*os.File, err error) {
 		}
 		files = append(files, root)
 	}
-	if e.plan.entry == entersByFork {
-		group, err := cgroups.Open(e.group).FD()
-		if err != nil {
-			return files, e.explainStart(err)
-		}
-		files = append(files, group)
-	}
-	return files, nil
+	entries, err := e.plan.entry.open(cgroups.Open(e.group))
+	return append(files, entries...), e.explainStart(err)
 }
 
 // explainStart says why the container's group is not to be joined.

@@ -23,6 +23,7 @@ type execPlan struct {
 	proc    bool // it needs a trusted procfs
 	forks   bool
 	entry   groupEntry
+	groups  int // how many there are
 	facts   host.Facts
 }
 
@@ -42,12 +43,10 @@ func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (
 	// nsdelegate is for cgroup v2 alone.
 	leaves := p.user || c.hasOwn("cgroup") && c.record.Cgroup.Unified()
 	p.entry = planEntry(c.record.Cgroup, p.forks, leaves)
-	switch {
-	case p.entry == entersItself: // its root is open by then, after which it writes no foreign file
-		p.entry = entersByMove
-	case p.entry == entersByBirth && p.process.HasInitialCPUs():
+	if p.entry == entersByBirth && p.process.HasInitialCPUs() {
 		p.entry = entersByMove // they hold until it is in the group
 	}
+	p.groups = len(c.record.Cgroup.Dirs)
 	return p, complaints.Err()
 }
 
@@ -67,9 +66,10 @@ const spareFD = 1000
 
 // execReceived says which registers hold what the runtime hands over: a pidfd
 // of init, its root where that is not the one of its mount namespace, the group
-// to fork into.
+// to fork into or the files of groups to enter.
 type execReceived struct {
 	init, root, group nsenter.Reg
+	procs             []nsenter.Reg
 	count             int
 }
 
@@ -82,8 +82,13 @@ func (p *execPlan) received() execReceived {
 	if p.chroot {
 		in.root = next()
 	}
-	if p.entry == entersByFork {
+	switch p.entry {
+	case entersByFork:
 		in.group = next()
+	case entersItself:
+		for range p.groups {
+			in.procs = append(in.procs, next())
+		}
 	}
 	return in
 }
@@ -131,6 +136,7 @@ func (p *execPlan) compile() (*nsenter.Program, error) {
 		at("fork")
 		forkInto(b, in.group)
 	}
+	enterGroups(b, in.procs)
 	p.process.CompileSetup(b, 0)
 	if p.process.NeedsOutside() || p.user {
 		b.For(nsenter.Origin{Op: "limit", Phase: fault.PhaseProcess})

@@ -112,11 +112,28 @@ func planEntry(groups cgroups.State, forks, leaves bool) groupEntry {
 	return entersByBirth
 }
 
+// open opens what the program needs to enter the group, if anything. The
+// descriptors are the caller's, also those of a failure.
+func (e groupEntry) open(group *cgroups.Group) ([]*os.File, error) {
+	switch e {
+	case entersByFork:
+		dir, err := group.FD()
+		if err != nil {
+			return nil, err
+		}
+		return []*os.File{dir}, nil
+	case entersItself:
+		return group.OpenProcs()
+	}
+	return nil, nil
+}
+
 // launch is one process of a container while it is being made: the preamble,
 // the conversation with it, and what has become of it so far.
 type launch struct {
 	options ProcessOptions
 	explain func(error) error
+	groups  func() cgroups.State // that the process is in, or will be
 	listen  func(*os.File) error // takes the descriptor of a filter that notifies
 	child   *nsenter.Child
 	process Process
@@ -145,7 +162,7 @@ func (l *launch) converse(answer func(nsenter.SyncID) error, watch func(nsenter.
 	for {
 		event, err := l.child.Next()
 		if err != nil {
-			return l.explain(err)
+			return l.outOfMemory(l.explain(err))
 		}
 		if watch != nil {
 			watch(event)
@@ -202,13 +219,28 @@ func (l *launch) adopt(pid int) error {
 // died explains an end of file before the process was ready.
 func (l *launch) died() error {
 	e := &fault.Error{Op: "start", Path: "the container's process", Phase: fault.PhaseProcess,
-		Msg: "it died", Hint: "if the kernel's log shows an out-of-memory kill, /linux/resources/memory/limit is too low"}
+		Msg: "it died", Hint: "the kernel's log may say why: a group above the container's may be out of memory"}
 	if l.process.PID == 0 && !l.reaped {
 		if status, err := l.reap(); err == nil {
 			e.Msg = "it died: " + supervise.ExitStatus(status).String()
 		}
 	}
-	return e
+	return l.outOfMemory(e)
+}
+
+// outOfMemory says of a failure that may come from it that the kernel has
+// killed at the group's limit of memory. (A limit that is too low as such is
+// refused before: cgroups.Group.Late, Room.)
+func (l *launch) outOfMemory(err error) error {
+	var e *fault.Error
+	if !errors.As(err, &e) || e.Errno != 0 && e.Errno != unix.ENOMEM {
+		return err
+	}
+	if limit := cgroups.Open(l.groups()).OutOfMemory(); limit != "" {
+		e.Field = "/linux/resources/memory/limit"
+		e.Hint = "the kernel has killed in this group at its memory limit of " + limit + ": raise the limit"
+	}
+	return err
 }
 
 // kill ends the child and the process it may have forked, and waits for both.

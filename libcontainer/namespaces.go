@@ -10,7 +10,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"berth/cgroups"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
 	"berth/nsenter"
@@ -239,7 +238,7 @@ func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg, groups ente
 		origin("/linux/namespaces", "fork", "")
 		forkInto(b, groups.fork)
 	}
-	groups.enter(b)
+	enterGroups(b, groups.procs)
 	if late != 0 {
 		origin("/linux/namespaces", "make namespaces", "")
 		b.Unshare(late)
@@ -253,19 +252,19 @@ func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg, groups ente
 // entering is how init comes into the container's groups by what the program
 // does; none where the runtime sees to it.
 type entering struct {
-	fork   nsenter.Reg   // the cgroup2 group to fork into; 0 is none
-	procs  []nsenter.Reg // cgroup.procs of each of groups, for init itself
-	groups cgroups.State
+	fork  nsenter.Reg   // the cgroup2 group to fork into; 0 is none
+	procs []nsenter.Reg // cgroup.procs of every group, for init itself
 }
 
 func (e entering) late() bool { return e.fork != 0 || len(e.procs) > 0 }
 
-// enter writes init into the groups; 0 is the writer (cgroups(7)).
-func (e entering) enter(b *nsenter.Builder) {
-	for i, procs := range e.procs {
-		b.For(nsenter.Origin{Op: "write", Path: e.groups.Dirs[i].Procs(), Phase: fault.PhaseCgroup})
-		b.Write(procs, "0")
-		b.Close(procs)
+// enterGroups writes the process into the groups whose cgroup.procs are in the
+// registers; 0 is the writer (cgroups(7)).
+func enterGroups(b *nsenter.Builder, procs []nsenter.Reg) {
+	b.For(nsenter.Origin{Op: "write", Path: "cgroup.procs", Phase: fault.PhaseCgroup})
+	for _, r := range procs {
+		b.Write(r, "0")
+		b.Close(r)
 	}
 }
 

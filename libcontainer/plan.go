@@ -170,7 +170,7 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 	if p.Process != nil {
 		p.Process.CompileEarly(b)
 	}
-	p.Namespaces.compile(b, in.joins, in.entering(p.Cgroup.State()))
+	p.Namespaces.compile(b, in.joins, entering{fork: in.group, procs: in.procs})
 	regs := p.Rootfs.CompileMounts(b, in.sources)
 	switch {
 	case p.hooksBeforePivot():
@@ -265,11 +265,6 @@ func (p *Plan) received() received {
 		in.sources = append(in.sources, next())
 	}
 	return in
-}
-
-// entering is how init comes into its groups by the program.
-func (in received) entering(groups cgroups.State) entering {
-	return entering{fork: in.group, procs: in.procs, groups: groups}
 }
 
 func (p *Plan) hooksBeforePivot() bool {

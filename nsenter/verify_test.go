@@ -107,6 +107,11 @@ func TestVerifyHolds(t *testing.T) {
 			b.ProcOpen(proc, "sys/kernel/x", unix.O_WRONLY)
 			b.Exit(0)
 		}},
+		{"into a group that was handed over", 1, func(b *Builder) {
+			b.RootOpen()
+			b.Write(1, "0")
+			b.Exit(0)
+		}},
 		{"procfs handed over, checked", 1, func(b *Builder) {
 			b.RootOpen()
 			b.Check(1, Identity{Magic: unix.PROC_SUPER_MAGIC})
@@ -185,7 +190,7 @@ func TestVerifyBreaks(t *testing.T) {
 		filter   = "seccomp comes after no_new_privs or while CAP_SYS_ADMIN is there"
 		waits    = "a filter that notifies is followed by the wait for start, one capset at most and execve"
 		follows  = "seccomp is followed by one capset at most and execve"
-		writes   = "once the root is open, only files of the trusted procfs are written"
+		writes   = "once the root is open, only files of the trusted procfs are written, and 0 to what was handed over"
 		unsure   = "a procfs that was opened by path is checked before it is used"
 		watched  = "a dumpable process only waits for its id maps, its OOM score and hooks"
 		kept     = "what was opened by a path of the host is closed before the root changes"
