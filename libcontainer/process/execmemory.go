@@ -6,7 +6,7 @@ package process
 // Measured on Linux 6.1 and 6.18 (tests/vm/lowest-memory).
 const (
 	execMemory  = 120 << 10
-	birthMemory = 60 << 10
+	birthMemory = 80 << 10
 )
 
 // ExecMemory is how much of the container's memory the process still needs, in
