@@ -186,7 +186,7 @@ func TestUpdateSetsBack(t *testing.T) {
 	}
 	const before = `{"memory":{"limit":67108864,"swap":134217728},"cpu":{"shares":700},"pids":{"limit":50}}`
 	g := create(t, testPlan(t, facts, before))
-	if err := g.Late(); err != nil {
+	if err := g.Late(0); err != nil {
 		t.Fatal(err)
 	}
 	plan := func(change string) Resources {
