@@ -325,7 +325,7 @@ func (r *restoration) hooksOfRestore() error {
 
 // beforeResume does what has to be done before the processes go on.
 func (r *restoration) beforeResume() error {
-	if err := r.group.Late(); err != nil {
+	if err := r.group.Late(0); err != nil {
 		return err
 	}
 	if err := r.plan.Resctrl.Apply(r.process.PID); err != nil {
