@@ -111,8 +111,8 @@ func inGuest(t declared.Test) bool {
 		!slices.ContainsFunc(t.Needs, func(name string) bool { return slices.Contains(notInGuest, name) })
 }
 
-// notInGuest are the conditions that do not hold there: Linux 6.1, cgroup v2 alone, AppArmor, no hardware of its own.
-var notInGuest = []string{"v1", "!v2", "hybrid", "cgroup1", "tmpfs-idmap", "weighted-interleave", "rt_group", "selinux", "resctrl",
+// notInGuest are the conditions that do not hold there: Linux 6.1, cgroup v2 alone, no hardware of its own.
+var notInGuest = []string{"v1", "!v2", "hybrid", "cgroup1", "tmpfs-idmap", "weighted-interleave", "rt_group", "resctrl",
 	"no-lsm", "gcc", "controller:net_cls", "controller:net_prio"}
 
 // farthest returns the place where all of the conditions hold.
@@ -181,7 +181,8 @@ const head = `# The runtime specification, field by field
 
 Made from what the tests declare (tests/spec): ` + "`go test ./tests/spec -update`" + ` writes it, and the test fails when it is stale
 or when a row has no proof. %d of %d rows are implemented in full,
-and %d are seen in the guest of ` + "`make test-vm`" + `: Linux 6.1 with cgroup v2, systemd and AppArmor, through both cgroup managers.
+and %d are seen in the guest of ` + "`make test-vm`" + `: Linux 6.1 with cgroup v2, systemd and AppArmor
+(or SELinux), through both cgroup managers.
 
 *Seen* is where the tests run, read off what they need: *plan* is pure and runs anywhere; *host* needs a Linux, and root
 for containers; *v2 view* needs cgroup v2, alone or beside v1; *virtual machine* is the guest, where
