@@ -21,6 +21,12 @@ import (
 	"berth/nsenter"
 )
 
+// Containers' IDs, and so the names of their groups: no other run of these tests has them.
+var (
+	leftoverID = fmt.Sprintf("leftover.%d", os.Getpid())
+	killedID   = fmt.Sprintf("killed.%d", os.Getpid())
+)
+
 // TestMain lets this binary be a runtime that is killed at a message.
 func TestMain(m *testing.M) {
 	if at := os.Getenv("TEST_KILL_AT"); at != "" {
@@ -216,7 +222,7 @@ func TestEveryStepFails(t *testing.T) {
 	for name, change := range configurations() {
 		t.Run(name, func(t *testing.T) {
 			dir, root := testBundle(t, change), t.TempDir()
-			before := look(t, dir, "leftover")
+			before := look(t, dir, leftoverID)
 			tried := 0
 			for at := 0; ; at++ {
 				steps := 0
@@ -225,7 +231,7 @@ func TestEveryStepFails(t *testing.T) {
 					broken = broken[at%2 : at%2+1]
 				}
 				for _, broken := range broken {
-					opt := testOptions(root, dir, "leftover")
+					opt := testOptions(root, dir, leftoverID)
 					opt.test.program = func(p *nsenter.Program) {
 						steps = lastBeforeReady(p)
 						if at < steps {
@@ -244,7 +250,7 @@ func TestEveryStepFails(t *testing.T) {
 					} else {
 						tried++
 					}
-					if diff := before.diff(look(t, dir, "leftover")); diff != "" {
+					if diff := before.diff(look(t, dir, leftoverID)); diff != "" {
 						t.Fatalf("step %d: %v\n%s", at, err, diff)
 					}
 				}
@@ -272,7 +278,7 @@ func lastBeforeReady(p *nsenter.Program) int {
 // moment between two steps of its own.
 func runtimeKilledAt(at string) {
 	n, _ := strconv.Atoi(at)
-	opt := testOptions(os.Getenv("TEST_ROOT"), os.Getenv("TEST_BUNDLE"), "killed")
+	opt := testOptions(os.Getenv("TEST_ROOT"), os.Getenv("TEST_BUNDLE"), os.Getenv("TEST_ID"))
 	suicide := func() {
 		if n--; n == 0 {
 			unix.Kill(os.Getpid(), unix.SIGKILL)
@@ -296,19 +302,19 @@ func TestRuntimeKilled(t *testing.T) {
 	for name, change := range configurations() {
 		t.Run(name, func(t *testing.T) {
 			dir, root := testBundle(t, change), t.TempDir()
-			before := look(t, dir, "killed")
+			before := look(t, dir, killedID)
 			for at := 1; ; at++ {
 				cmd := exec.Command("/proc/self/exe")
-				cmd.Env = append(os.Environ(), "TEST_KILL_AT="+strconv.Itoa(at), "TEST_ROOT="+root, "TEST_BUNDLE="+dir)
+				cmd.Env = append(os.Environ(), "TEST_KILL_AT="+strconv.Itoa(at), "TEST_ROOT="+root, "TEST_BUNDLE="+dir, "TEST_ID="+killedID)
 				cmd.Stderr = os.Stderr
 				err := cmd.Run()
-				if err := ForceRemove(root, "killed", nil); err != nil {
+				if err := ForceRemove(root, killedID, nil); err != nil {
 					t.Fatalf("message %d: %v", at, err)
 				}
 				diff := "unknown"
 				for deadline := time.Now().Add(5 * time.Second); diff != "" && time.Now().Before(deadline); {
 					time.Sleep(5 * time.Millisecond)
-					diff = before.diff(look(t, dir, "killed"))
+					diff = before.diff(look(t, dir, killedID))
 				}
 				if diff != "" {
 					t.Fatalf("message %d:\n%s", at, diff)
