@@ -1,0 +1,193 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// edition is what the foot of a page says.
+type edition struct{ version, date string }
+
+// manual is one page for berth and one for each command, by file name.
+func manual(t table, e edition) map[string]string {
+	pages := map[string]string{"berth.8": mainPage(t, e)}
+	for _, c := range all(t.commands) {
+		pages[pageName(c)+".8"] = commandPage(c, e)
+	}
+	return pages
+}
+
+func pageName(c command) string { return "berth-" + strings.Join(c.path, "-") }
+
+func mainPage(t table, e edition) string {
+	p := newPage("berth", t.usage, e)
+	p.section("SYNOPSIS")
+	p.line(`.B berth`)
+	p.text("[global options] command [command options] [arguments]")
+	p.section("DESCRIPTION")
+	p.text("Berth runs containers from OCI bundles: directories with a config.json and a root file system. It takes the place of " +
+		"runc below Docker, containerd, Podman, CRI-O, Buildah and BuildKit, and runs bundles by hand.")
+	p.section("COMMANDS")
+	for _, c := range all(t.commands) {
+		p.line(".TP\n.B " + escape(c.name()))
+		p.text(sentence(c.usage) + " See")
+		p.line(".BR " + escape(pageName(c)) + " (8).")
+	}
+	p.section("GLOBAL OPTIONS")
+	p.options(t.global)
+	p.line(".TP\n.BR \\-\\-version \", \" \\-v")
+	p.text("Print the version, one \"key: value\" a line.")
+	p.helpOption()
+	p.section("EXIT STATUS")
+	p.text("0, or 1 where the command failed; run and exec have their own.")
+	p.section("FILES")
+	p.file("/run/berth", "State of the containers, where --root names no other directory; of an ordinary user, $XDG_RUNTIME_DIR/berth.")
+	p.section("ENVIRONMENT")
+	p.file("NOTIFY_SOCKET", "What the container says with sd_notify(3) is passed on to this socket of the service manager.")
+	p.file("LISTEN_FDS", "As many descriptors from 3 on are handed to the container's process (systemd's socket activation).")
+	p.seeAlso(t.commands)
+	return p.String()
+}
+
+func commandPage(c command, e edition) string {
+	p := newPage(pageName(c), c.usage, e)
+	p.section("SYNOPSIS")
+	for i, form := range strings.Split(c.synopsis(), "   or   ") {
+		if i > 0 {
+			p.line(".br")
+		}
+		p.line(".B berth")
+		p.text("[global options]")
+		p.line(".B " + escape(c.name()))
+		p.text(strings.TrimSpace("[options] " + form))
+	}
+	p.section("DESCRIPTION")
+	p.text(sentence(c.usage))
+	if c.description != "" {
+		p.line(".PP")
+		p.text(c.description)
+	}
+	p.section("OPTIONS")
+	p.options(c.options)
+	p.helpOption()
+	p.line(".PP")
+	p.text("The global options, which come before the command, are those of")
+	p.line(".BR berth (8).")
+	p.section("EXIT STATUS")
+	p.text(exitStatus(c))
+	p.seeAlso(c.sub)
+	return p.String()
+}
+
+func (c command) synopsis() string {
+	if len(c.sub) > 0 && c.args == "" {
+		return "COMMAND"
+	}
+	return c.args
+}
+
+func exitStatus(c command) string {
+	switch c.name() {
+	case "run":
+		return "That of the container's process, 128 and the signal's number where a signal ended it, 0 with --detach; 1 where the " +
+			"container could not be run."
+	case "exec":
+		return "That of the process, 128 and the signal's number where a signal ended it, 0 with --detach; 255 where it could not be run."
+	}
+	return "0, or 1 where it failed; standard error says why."
+}
+
+// page is a text in the man macros of roff, see groff_man(7).
+type page struct{ strings.Builder }
+
+func newPage(name, usage string, e edition) *page {
+	p := &page{}
+	p.line(`.\" Made from the command table by cli/gen.`)
+	p.line(fmt.Sprintf(".TH %s 8 %s %s %s", escape(strings.ToUpper(name)), `"`+e.date+`"`, quote(strings.TrimSpace("berth "+e.version)),
+		quote("System administration")))
+	p.section("NAME")
+	p.line(escape(name) + ` \- ` + escape(usage))
+	return p
+}
+
+func (p *page) line(s string) { p.WriteString(s + "\n") }
+
+// text is filled by the formatter; a sentence begins a line, so that its end
+// gets the right space.
+func (p *page) text(s string) {
+	for sentence := range strings.SplitAfterSeq(s, ". ") {
+		p.line(escape(strings.TrimSpace(sentence)))
+	}
+}
+
+func (p *page) section(name string) { p.line(".SH " + quote(name)) }
+
+func (p *page) options(options []option) {
+	for _, o := range options {
+		names := make([]string, len(o.names))
+		for i, n := range o.names {
+			names[i] = `\fB` + escape(dashed(n)) + `\fR`
+		}
+		tag := strings.Join(names, ", ")
+		if o.value != "" {
+			tag += ` \fI` + escape(o.value) + `\fR`
+		}
+		p.line(".TP\n" + tag)
+		text := sentence(o.usage)
+		if o.initial != "" && o.initial != "0" {
+			text += " The default is " + strings.Trim(o.initial, `"`) + "."
+		}
+		p.text(text)
+	}
+}
+
+func (p *page) helpOption() {
+	p.line(".TP\n.BR \\-\\-help \", \" \\-h")
+	p.text("Show help.")
+}
+
+func (p *page) file(name, text string) {
+	p.line(".TP\n.I " + escape(name))
+	p.text(text)
+}
+
+func (p *page) seeAlso(commands []command) {
+	p.section("SEE ALSO")
+	pages := []string{"berth"}
+	for _, c := range commands {
+		pages = append(pages, pageName(c))
+	}
+	if len(commands) == 0 {
+		pages = append(pages, "runc")
+	}
+	for i, name := range pages {
+		comma := " ,"
+		if i == len(pages)-1 {
+			comma = ""
+		}
+		p.line(".BR " + escape(name) + " (8)" + comma)
+	}
+}
+
+// sentence begins with a capital and ends with a full stop. Names of files and
+// values stay as they are.
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	if first, _, _ := strings.Cut(s, " "); strings.ToLower(first) == first && !strings.ContainsAny(first, ":,=-/.") {
+		s = strings.ToUpper(s[:1]) + s[1:]
+	}
+	return s + "."
+}
+
+// escape keeps text from being taken for requests and escapes of roff.
+func escape(s string) string {
+	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, "`", "", "…", "...").Replace(s)
+	if strings.HasPrefix(s, ".") || strings.HasPrefix(s, "'") {
+		s = `\&` + s
+	}
+	return s
+}
+
+func quote(s string) string { return `"` + strings.ReplaceAll(escape(s), `"`, `\(dq`) + `"` }
