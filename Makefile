@@ -86,8 +86,30 @@ bench: bin/berth setup-test ## berth, runc, crun and a floor, in one table
 demo: bin/berth setup-test ## a real container that shows who it is
 	tests/demo
 
-install: bin/berth ## into $(DESTDIR)$(PREFIX)/bin
+# Where a shell looks for completions; Debian's packages have another place for zsh's.
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR  ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+# The pages and completions are made by a program with the command table in it, which is built as berth is.
+GEN     := CGO_ENABLED=1 go run -tags '$(TAGS)' ./cli/gen
+
+man: setup-build ## bin/man: a manual page for each command
+	@rm -rf bin/man
+	$(GEN) -version '$(VERSION)' -date "$$(git log -1 --format=%cs 2>/dev/null)" man bin/man
+
+completions: setup-build ## bin/completions: for bash, zsh and fish
+	$(GEN) completions bin/completions
+
+install: bin/berth man completions ## binary, manual pages and completions, below $(DESTDIR)$(PREFIX)
 	install -D -m 755 bin/berth $(DESTDIR)$(PREFIX)/bin/berth
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 bin/man/*.8
+	install -D -m 644 bin/completions/berth.bash $(DESTDIR)$(BASHDIR)/berth
+	install -D -m 644 bin/completions/_berth $(DESTDIR)$(ZSHDIR)/_berth
+	install -D -m 644 bin/completions/berth.fish $(DESTDIR)$(FISHDIR)/berth.fish
+
+DEBDIR ?= bin
+deb: bin/berth ## a Debian package in $(DEBDIR)
+	@cli/package/deb $(DEBDIR)
 
 clean: ## what the other targets made
 	rm -rf bin .cache
@@ -97,5 +119,5 @@ help: ## this list
 		printf '%-18s%s\n' "$$name" "$$what"; done
 
 .DEFAULT_GOAL := all
-.PHONY: all setup setup-build setup-test setup-vm check lint lint-c test validation validation-peers test-security test-vm vm-shell vulncheck bench demo install clean \
+.PHONY: all setup setup-build setup-test setup-vm check lint lint-c test validation validation-peers test-security test-vm vm-shell vulncheck bench demo man completions install deb clean \
 	cross-arm64 help
