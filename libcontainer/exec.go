@@ -40,7 +40,7 @@ func (c *Container) Exec(opt ExecOptions) (*Process, error) {
 		return nil, opt.told(err)
 	}
 	explain := p.explain
-	p.explain = func(err error) error { return opt.told(explain(err)) }
+	p.explain = func(err error, pid int) error { return opt.told(explain(err, pid)) }
 	return p, nil
 }
 

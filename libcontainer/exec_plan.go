@@ -50,7 +50,7 @@ func (c *Container) planExec(spec *specs.Spec, facts host.Facts, preserve int) (
 	return p, complaints.Err()
 }
 
-func (p *execPlan) explain(err error) error {
+func (p *execPlan) explain(err error, pid int) error {
 	var e *fault.Error
 	if !errors.As(err, &e) {
 		return err
@@ -58,7 +58,7 @@ func (p *execPlan) explain(err error) error {
 	if e.Op == opJoin && e.Errno == unix.EPERM && !p.facts.Privileged() {
 		e.Hint = "an ordinary user joins containers of his own only, and only once their process has been started"
 	}
-	return p.process.Explain(e)
+	return p.process.Diagnose(e, pid)
 }
 
 // spareFD is a number that no register's descriptor has.

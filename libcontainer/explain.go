@@ -9,8 +9,9 @@ import (
 )
 
 // explain rewrites the failure of a step for its reader. It may look at the
-// host's files for what the kernel did not say.
-func (p *Plan) explain(err error) error {
+// host's files, and into the root of process pid, for what the kernel did not
+// say.
+func (p *Plan) explain(err error, pid int) error {
 	var e *fault.Error
 	if !errors.As(err, &e) {
 		return err
@@ -25,7 +26,7 @@ func (p *Plan) explain(err error) error {
 	if p.Process == nil {
 		return err
 	}
-	return p.Process.Explain(e)
+	return p.Process.Diagnose(e, pid)
 }
 
 // Hints about state directories.

@@ -260,6 +260,7 @@ func startInside(program *nsenter.Program, target *os.File, stdin, output int) (
 			pid = event.PID
 		}
 		if err != nil {
+			child.Close() // what failed may wait for that
 			unix.Wait4(pid, nil, 0, nil)
 			return 0, err
 		}

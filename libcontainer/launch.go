@@ -1,6 +1,7 @@
 package libcontainer
 
 import (
+	"cmp"
 	"errors"
 	"os"
 
@@ -53,8 +54,13 @@ type Process struct {
 
 	child   *nsenter.Child // waiting at SyncReady where there is no exec.fifo
 	hooks   *specs.Hooks
-	explain func(error) error
+	explain explainer
 }
+
+// explainer rewrites an error of a process for its reader. pid is the process,
+// whose root it may look into: one whose program could not be executed stays
+// until the conversation is closed. 0 is none.
+type explainer func(err error, pid int) error
 
 // release lets a process that waits at SyncReady execute its program, and
 // waits until it has.
@@ -63,8 +69,9 @@ func (p *Process) release() error {
 		return err
 	}
 	_, err := p.child.Next()
+	err = p.explain(err, p.PID)
 	p.child.Close()
-	return p.explain(err)
+	return err
 }
 
 // end kills the process and waits for it.
@@ -132,7 +139,7 @@ func (e groupEntry) open(group *cgroups.Group) ([]*os.File, error) {
 // the conversation with it, and what has become of it so far.
 type launch struct {
 	options ProcessOptions
-	explain func(error) error
+	explain explainer
 	groups  func() cgroups.State // that the process is in, or will be
 	listen  func(*os.File) error // takes the descriptor of a filter that notifies
 	child   *nsenter.Child
@@ -162,7 +169,7 @@ func (l *launch) converse(answer func(nsenter.SyncID) error, watch func(nsenter.
 	for {
 		event, err := l.child.Next()
 		if err != nil {
-			return l.outOfMemory(l.explain(err))
+			return l.outOfMemory(l.explain(err, cmp.Or(l.process.PID, l.child.PID)))
 		}
 		if watch != nil {
 			watch(event)

@@ -150,7 +150,7 @@ func awaitRecord(fifo, pidfd int) bool {
 	}
 }
 
-// execError explains a record of init. The container is stopped now.
+// execError explains a record of init, which exits once the fifo is closed.
 func (c *Container) execError(raw []byte) error {
 	step, errno, ok := nsenter.ReadReport(raw)
 	if !ok || c.record.Exec == nil {
@@ -162,7 +162,7 @@ func (c *Container) execError(raw []byte) error {
 		return failure
 	}
 	plan, _, _ := process.NewPlan(spec, host.Facts{}, process.Options{})
-	return plan.Explain(failure)
+	return plan.Diagnose(failure, c.record.PID)
 }
 
 // Release lets an init that has no exec.fifo execute its process, and waits

@@ -34,6 +34,9 @@
  * nothing else must not keep others from starting. */
 #define WALK_TRIES 20000
 
+/* What is looked at takes milliseconds. */
+#define LINGER_MS 10000
+
 static int channel = -1; /* the socket, until STEP_REPORT */
 static int report = -1;  /* where failures go: the socket, then exec.fifo */
 
@@ -55,7 +58,19 @@ static void retry_write(int fd, const void *buf, size_t len)
 		;
 }
 
-static _Noreturn void fail(uint32_t step, int err, const char *text, size_t length)
+/* linger keeps this process's root for a runtime that looks into it for why the
+ * program was not executed, until that closes its end. A runtime that dies does,
+ * too; a filter may forbid poll, and then nothing is looked at. */
+static void linger(void)
+{
+	struct pollfd end = { .fd = report };
+
+	while (report >= 0 && poll(&end, 1, LINGER_MS) < 0 && errno == EINTR)
+		;
+}
+
+/* tell reports a failure. */
+static void tell(uint32_t step, int err, const char *text, size_t length)
 {
 	struct message m = { .kind = MESSAGE_FAILED, .id = step, .value = err };
 
@@ -65,6 +80,11 @@ static _Noreturn void fail(uint32_t step, int err, const char *text, size_t leng
 		memcpy(m.text, text, length);
 	m.length = (uint32_t)length;
 	retry_write(report, &m, sizeof(m));
+}
+
+static _Noreturn void fail(uint32_t step, int err)
+{
+	tell(step, err, NULL, 0);
 	quit();
 }
 
@@ -115,7 +135,7 @@ static size_t hear(struct message *m, int *fds, size_t max)
 			quit();
 	/* The limit on descriptors is inherited, and so the runtime's mistake. */
 	if (h.msg_flags & MSG_CTRUNC)
-		fail(REFUSED, EMFILE, NULL, 0);
+		fail(REFUSED, EMFILE);
 	if (n != sizeof(*m) || (h.msg_flags & MSG_TRUNC))
 		quit();
 
@@ -451,7 +471,10 @@ static _Noreturn void fail_step(uint32_t at, const struct step *s, const uint64_
 
 	if (s->call == SYS_fsconfig || s->call == SYS_fsmount)
 		length = complaint((int)a[0], text, sizeof(text));
-	fail(at, err, text, length);
+	tell(at, err, text, length);
+	if (s->call == STEP_FIND || s->call == SYS_execve)
+		linger();
+	quit();
 }
 
 static void resolve(const struct step *s, uint64_t *a)
@@ -506,7 +529,7 @@ static _Noreturn void walk(void)
 		at += s->skip_success;
 	}
 	/* A program ends in execve or exit_group. */
-	fail(program->steps, ENOEXEC, NULL, 0);
+	fail(program->steps, ENOEXEC);
 }
 
 /* in_data tells whether argument i is a place in data with size bytes before
@@ -600,7 +623,7 @@ static void receive(void)
 	size_t have = hear(&m, fds, FDS_PER_MESSAGE + 1);
 
 	if (m.kind != MESSAGE_PROGRAM || have == 0 || !load(fds[0]))
-		fail(REFUSED, EBADMSG, NULL, 0);
+		fail(REFUSED, EBADMSG);
 	size_t stored = 0, from = 1;
 	for (;;) {
 		for (; from < have && stored < program->fds; from++)
@@ -610,7 +633,7 @@ static void receive(void)
 		have = hear(&m, fds, FDS_PER_MESSAGE);
 		from = 0;
 		if (m.kind != MESSAGE_FDS || have == 0)
-			fail(REFUSED, EBADMSG, NULL, 0);
+			fail(REFUSED, EBADMSG);
 	}
 }
 
@@ -629,7 +652,7 @@ __attribute__((constructor)) static void enter(void)
 	    fcntl(channel, F_SETFD, FD_CLOEXEC) < 0)
 		quit();
 	if (syscall(SYS_close_range, channel + 1, ~0U, 0) < 0)
-		fail(REFUSED, errno, NULL, 0); /* a filter around the runtime */
+		fail(REFUSED, errno); /* a filter around the runtime */
 	receive();
 	walk();
 }
