@@ -69,8 +69,8 @@ static void linger(void)
 		;
 }
 
-/* tell reports a failure. */
-static void tell(uint32_t step, int err, const char *text, size_t length)
+/* say_failed reports a failure. */
+static void say_failed(uint32_t step, int err, const char *text, size_t length)
 {
 	struct message m = { .kind = MESSAGE_FAILED, .id = step, .value = err };
 
@@ -84,7 +84,7 @@ static void tell(uint32_t step, int err, const char *text, size_t length)
 
 static _Noreturn void fail(uint32_t step, int err)
 {
-	tell(step, err, NULL, 0);
+	say_failed(step, err, NULL, 0);
 	quit();
 }
 
@@ -471,7 +471,7 @@ static _Noreturn void fail_step(uint32_t at, const struct step *s, const uint64_
 
 	if (s->call == SYS_fsconfig || s->call == SYS_fsmount)
 		length = complaint((int)a[0], text, sizeof(text));
-	tell(at, err, text, length);
+	say_failed(at, err, text, length);
 	if (s->call == STEP_FIND || s->call == SYS_execve)
 		linger();
 	quit();

@@ -271,7 +271,7 @@ func (s *scene) absent(at, link string, inside bool, err error) trouble {
 		text = "the image has no directory " + shown(at)
 	}
 	if link != "" {
-		text = link + ", which is not in the image"
+		text = link + ", which is not there"
 	}
 	return trouble{unix.ENOENT, text, link}
 }
@@ -309,7 +309,7 @@ func (f *file) barred(s *scene) string {
 	case f.st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return "is " + kindOf(f.st.Mode) + ", which nobody can execute"
 	case unix.Fstatfs(f.fd, &fs) == nil && fs.Flags&unix.ST_NOEXEC != 0:
-		return "lies on a mount with the option noexec" + s.mountOf(f)
+		return "lies on " + s.mountOf(f) + ", which has the option noexec"
 	case f.st.Mode&0o111 == 0:
 		return "has no execute permission (" + s.user.modeOf(f) + "): chmod +x"
 	case s.user.lacks(f):
@@ -330,20 +330,21 @@ func kindOf(mode uint32) string {
 	return "a device"
 }
 
-// mountOf is ", PLACE" of the mount that the file is on, by the id that
-// mountinfo has first on a line (proc(5)).
+// mountOf is "the mount PLACE" of the file, by the id that mountinfo has first
+// on a line (proc(5)).
 func (s *scene) mountOf(f *file) string {
+	const unknown = "a mount"
 	var st unix.Statx_t
 	if unix.Statx(f.fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st) != nil || st.Mask&unix.STATX_MNT_ID == 0 {
-		return ""
+		return unknown
 	}
 	id := strconv.FormatUint(st.Mnt_id, 10)
 	for line := range strings.Lines(s.mounts) {
 		if fields := strings.Fields(line); len(fields) > 4 && fields[0] == id {
-			return ", " + shown(fields[4])
+			return "the mount " + shown(fields[4])
 		}
 	}
-	return ""
+	return unknown
 }
 
 // format reads the beginning of a regular file. Of a file system in user space,
