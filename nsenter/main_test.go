@@ -133,6 +133,9 @@ func walk(t *testing.T, received []*os.File, steps func(*Builder)) walked {
 			}
 		}
 	}
+	if got.err != nil {
+		c.Close() // a program that was not executed waits for that
+	}
 	got.out = readAll(t, r)
 	if got.status, err = c.Wait(); err != nil {
 		t.Fatal(err)

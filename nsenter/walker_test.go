@@ -200,6 +200,29 @@ func TestExecveFails(t *testing.T) {
 	wantErrno(t, got.err, unix.ENOENT)
 }
 
+// A program that was not executed leaves its process where the runtime can look
+// at its root, until the conversation is closed.
+func TestExecveFailsAndWaits(t *testing.T) {
+	for name, steps := range map[string]func(*Builder){
+		"execve": func(b *Builder) { b.ExecvePath("/does/not/exist", []string{"a"}, nil) },
+		"find":   func(b *Builder) { b.FindExec([]string{"/does/not/exist"}); b.ExecvePath("/", []string{"a"}, nil) },
+	} {
+		c := start(t, Config{Stdio: [3]int{0, 1, 2}})
+		if err := c.Send(built(t, 0, steps), nil); err != nil {
+			t.Fatal(err)
+		}
+		_, err := c.Next()
+		wantErrno(t, err, unix.ENOENT)
+		if _, err := os.Readlink(fmt.Sprintf("/proc/%d/root", c.PID)); err != nil && os.Geteuid() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+		c.Close()
+		if status, err := c.Wait(); err != nil || status.ExitStatus() != 1 {
+			t.Errorf("%s: %v, %v", name, status, err)
+		}
+	}
+}
+
 // TestNothingLeaks opens descriptors behind Go's back, without close-on-exec,
 // and hands one over on purpose.
 func TestNothingLeaks(t *testing.T) {
@@ -598,7 +621,14 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	// The walker stays until nobody reads any more.
+	record := make(chan []byte)
+	go func() {
+		raw := make([]byte, ReportSize+1)
+		n, _ := r.Read(raw)
+		r.Close()
+		record <- raw[:n]
+	}()
 	got := walk(t, []*os.File{w}, func(b *Builder) {
 		b.ReportTo(1)
 		b.say("on")
@@ -608,7 +638,7 @@ func TestReport(t *testing.T) {
 	if got.err != nil || got.out != "on" {
 		t.Errorf("err %v, out %q: the conversation ends with Report", got.err, got.out)
 	}
-	step, errno, ok := ReadReport([]byte(readAll(t, r)))
+	step, errno, ok := ReadReport(<-record)
 	if !ok || step != 2 || errno != unix.ENOENT {
 		t.Errorf("record %d, %v, %v", step, errno, ok)
 	}
