@@ -95,6 +95,7 @@ func TestKinds(t *testing.T) {
 		"run --bundle":        dirs,
 		"run --pid-file":      files,
 		"list --format":       "words table json",
+		"ps --format":         "words table json",
 		"update --resources":  files,
 		"update --memory":     anything,
 		"exec --user":         anything,

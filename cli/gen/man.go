@@ -87,14 +87,14 @@ func (c command) synopsis() string {
 }
 
 func exitStatus(c command) string {
-	switch c.name() {
-	case "run":
-		return "That of the container's process, 128 and the signal's number where a signal ended it, 0 with --detach; 1 where the " +
-			"container could not be run."
-	case "exec":
-		return "That of the process, 128 and the signal's number where a signal ended it, 0 with --detach; 255 where it could not be run."
+	if !c.takes("detach") {
+		return "0, or 1 where it failed; standard error says why."
 	}
-	return "0, or 1 where it failed; standard error says why."
+	failed := "1"
+	if c.name() == "exec" {
+		failed = "255"
+	}
+	return "That of the process, 128 and the signal's number where a signal ended it, 0 with --detach; " + failed + " where it could not be run."
 }
 
 // page is a text in the man macros of roff, see groff_man(7).

@@ -110,9 +110,10 @@ func all(commands []command) []command {
 	return out
 }
 
-// alternatives are the words of "text or json" and "a, b or c" at the end of a
-// usage text, after a colon where something stands before them.
-var alternatives = regexp.MustCompile(`(?:^|: )((?:[a-z]+, )*[a-z]+) or ([a-z]+)$`)
+// alternatives are the words of "text or json" and "a, b, or c" in a usage text:
+// at its beginning or behind a colon, and up to its end, a colon, a bracket or
+// what "for" says about the last.
+var alternatives = regexp.MustCompile(`(?:^|: )((?:[a-z]+, )*[a-z]+),? or ([a-z]+)(?:$|:| \(| for )`)
 
 // kind is what the option's value is completed with.
 func (o option) kind() string {
