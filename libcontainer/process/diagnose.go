@@ -75,14 +75,12 @@ func (s *scene) cause(p *Plan, op string, errno unix.Errno) string {
 		if op == opExec && barred {
 			continue // walked past
 		}
-		if why := s.why(candidate, errno); why != "" && why != isDirectory {
+		if why := s.why(candidate, errno); why != "" {
 			return candidate + ": " + why
 		}
 	}
 	return ""
 }
-
-const isDirectory = "it is a directory"
 
 // why says what is wrong with a program that the kernel refuses with errno.
 func (s *scene) why(name string, errno unix.Errno) string {
@@ -307,7 +305,7 @@ func (f *file) barred(s *scene) string {
 	var fs unix.Statfs_t
 	switch {
 	case f.st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return "is " + kindOf(f.st.Mode) + ", which nobody can execute"
+		return "is no regular file but " + kindOf(f.st.Mode)
 	case unix.Fstatfs(f.fd, &fs) == nil && fs.Flags&unix.ST_NOEXEC != 0:
 		return "lies on " + s.mountOf(f) + ", which has the option noexec"
 	case f.st.Mode&0o111 == 0:

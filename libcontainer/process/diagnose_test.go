@@ -120,7 +120,7 @@ func TestBarred(t *testing.T) {
 		{"group", member, ""},
 		{"group", other, "may not be executed by user"},
 		{"all", other, ""},
-		{"dir", owner, "is a directory"},
+		{"dir", owner, "is no regular file but a directory"},
 	} {
 		s.user = tt.who
 		f, err := s.at("/" + tt.name)
