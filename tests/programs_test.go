@@ -28,6 +28,7 @@ import (
 //	pty FILE COMMAND…      runs the command on a terminal and does with it what the file says (see runPTY)
 //	console SOCKET [FILE]  takes what --console-socket sends, and talks to the terminal as pty does
 //	pidfd SOCKET           takes what --pidfd-socket sends, prints the payload and the process's pid
+//	manager SOCKET LAST    a service manager's end of sd_notify(3): prints what is said at the socket, until it is LAST
 func programs() map[string]func() {
 	return map[string]func(){
 		"rt":      program(runRuntime),
@@ -36,6 +37,7 @@ func programs() map[string]func() {
 		"pty":     program(runPTY),
 		"console": program(runConsole),
 		"pidfd":   program(runPidfd),
+		"manager": program(runManager),
 	}
 }
 
