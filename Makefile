@@ -33,7 +33,7 @@ cross-arm64: setup-test ## build bin/berth-arm64 with Debian's cross compiler
 	PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig $(GO_BUILD) -o bin/berth-arm64 .
 
 setup: setup-test setup-vm ## install the Debian packages that are missing (nothing to do takes no time)
-setup-build setup-test setup-vm: setup-%:
+setup-build setup-test setup-vm setup-managers: setup-%:
 	@tests/setup $*
 
 check: bin/berth lint lint-c ## the inner loop: build, lints, all that needs no root; under two minutes
@@ -70,6 +70,9 @@ validation-peers: setup-test ## what the suite's list says of runc and crun
 
 test-security: bin/berth setup-test ## what got out of other runtimes, one line for each (root; BERTH_SECURITY_TRIES=N for longer races)
 	@cd tests/security && $(GO_TEST) -count=1
+
+test-managers: bin/berth setup-managers ## under Docker, Swarm, Podman, Buildah, containerd and by hand, beside runc (root; BERTH_MANAGERS=REGEXP for some cases)
+	$(GO_TEST) -count=1 ./tests/managers
 
 test-vm: bin/berth setup-test setup-vm ## scripts, validation and security suites in a virtual machine (Debian 12, systemd, cgroup v2; no KVM, no network)
 	@tests/vm/test
@@ -119,5 +122,6 @@ help: ## this list
 		printf '%-18s%s\n' "$$name" "$$what"; done
 
 .DEFAULT_GOAL := all
-.PHONY: all setup setup-build setup-test setup-vm check lint lint-c test validation validation-peers test-security test-vm vm-shell vulncheck bench demo man completions install deb clean \
+.PHONY: all setup setup-build setup-test setup-vm setup-managers check lint lint-c test validation validation-peers \
+	test-security test-managers test-vm vm-shell vulncheck bench demo man completions install deb clean \
 	cross-arm64 help

@@ -1,0 +1,241 @@
+// Package managers runs Berth under the real managers of containers, from Debian's packages: NAME.cases is what a user of the
+// manager NAME types and has to see. Every case runs with Berth and with runc, each on a machine of its own (the script
+// machine), so that a difference is Berth's or the manager's. The package prints a table of them in the end.
+//
+// BERTH_MANAGERS=REGEXP runs only the cases whose "MANAGER/CASE" matches.
+package managers
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	casePatience  = 2 * time.Minute // for one case, on a machine that is shared
+	ownPatience   = 3 * time.Minute // for the start and the stop of a manager
+	casesAtOnce   = 6               // of all machines
+	casesAtOnceOf = 3               // of one machine
+)
+
+// managers are the suites and the program that each needs.
+var managers = []struct{ suite, program string }{
+	{"docker", "dockerd"},
+}
+
+var runtimes = []string{"berth", "runc"}
+
+// A result is what became of a case with one runtime.
+type result struct {
+	verdict string // ok, FAIL, differs, skip, -
+	log     string
+	took    time.Duration
+}
+
+// A bench carries out suites and keeps the results.
+type bench struct {
+	binary string
+	only   *regexp.Regexp
+	slots  chan struct{}
+	mu     sync.Mutex
+	result map[string]result // by key
+}
+
+func key(manager, name, runtime string) string { return manager + "/" + name + "/" + runtime }
+
+func TestManagers(t *testing.T) {
+	if os.Geteuid() != 0 || testing.Short() {
+		t.Skip("[root] needs root")
+	}
+	b := &bench{binary: binary(t), only: regexp.MustCompile(os.Getenv("BERTH_MANAGERS")), slots: make(chan struct{}, casesAtOnce), result: map[string]result{}}
+	suites := b.suites(t)
+	before := hostState()
+	var all sync.WaitGroup
+	for _, s := range suites {
+		for _, runtime := range runtimes {
+			all.Go(func() { b.carryOut(s, runtime) })
+		}
+	}
+	all.Wait()
+	if after := hostState(); after != before {
+		t.Errorf("the machine was\n%sand is\n%s", before, after)
+	}
+	for _, s := range suites {
+		for _, c := range s.cases {
+			t.Run(s.name+"/"+strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) { b.report(t, s, c) })
+		}
+	}
+	b.printTable(suites)
+}
+
+// suites reads those that are asked for and whose manager is here.
+func (b *bench) suites(t *testing.T) []suite {
+	var out []suite
+	for _, m := range managers {
+		s, err := readSuite(m.suite+".cases", m.suite)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.cases = slices.DeleteFunc(s.cases, func(c step) bool { return !b.only.MatchString(s.name + "/" + c.name) })
+		if len(s.cases) == 0 {
+			continue
+		}
+		if _, err := exec.LookPath(m.program); err != nil {
+			t.Run(s.name, func(t *testing.T) { t.Skipf("[%s] not installed: tests/setup managers", m.program) })
+			continue
+		}
+		s.cases = append(s.cases, step{name: "started and stopped", want: "-"}, step{name: "nothing is left", want: "-"})
+		out = append(out, s)
+	}
+	return out
+}
+
+// binary is the path of the berth under test.
+func binary(t *testing.T) string {
+	path := os.Getenv("BERTH")
+	if path == "" {
+		path = "../../bin/berth"
+	}
+	path, err := filepath.Abs(path)
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		t.Fatalf("there is no berth to test: run make first, or set BERTH (%v)", err)
+	}
+	return path
+}
+
+func (b *bench) put(s suite, name, runtime string, r result) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.result[key(s.name, name, runtime)] = r
+}
+
+// carryOut runs a suite with one runtime: boot, start, the cases, stop, what is left.
+func (b *bench) carryOut(s suite, runtime string) {
+	own := func(name, log string) { b.put(s, name, runtime, verdict(log)) }
+	m, err := boot(s.name, runtime, b.binary)
+	if err != nil {
+		own("started and stopped", err.Error())
+		return
+	}
+	before, err := m.snapshot()
+	log := complaint(err)
+	if log == "" {
+		log = m.own(s.start)
+	}
+	if log == "" {
+		b.runCases(m, s)
+		log = m.own(s.stop)
+	}
+	own("started and stopped", log)
+	var left []string
+	if log == "" && !eventually(func() bool {
+		after, err := m.snapshot()
+		left = before.left(after)
+		return err == nil && len(left) == 0
+	}) {
+		log = strings.Join(left, "\n")
+	}
+	own("nothing is left", strings.TrimSpace(log+"\n"+complaint(m.end())))
+}
+
+func complaint(err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func verdict(log string) result {
+	if log != "" {
+		return result{verdict: "FAIL", log: log}
+	}
+	return result{verdict: "ok"}
+}
+
+// own runs what starts or stops a manager, and says what went wrong.
+func (m *machine) own(c step) string {
+	out, errs, err := m.run("set -eu\n"+c.script, c.name, ownPatience)
+	if err != nil {
+		return fmt.Sprintf("%s: %v\n%s%s", c.name, err, out, errs)
+	}
+	return ""
+}
+
+func (b *bench) runCases(m *machine, s suite) {
+	var all sync.WaitGroup
+	here := make(chan struct{}, casesAtOnceOf)
+	for i, c := range s.cases {
+		if c.script == "" || c.skip != "" {
+			continue
+		}
+		here <- struct{}{}
+		all.Go(func() {
+			defer func() { <-here }()
+			b.slots <- struct{}{}
+			defer func() { <-b.slots }()
+			begin := time.Now()
+			out, errs, err := m.run(c.script, fmt.Sprintf("case%d", i), casePatience)
+			r := result{verdict: "ok", took: time.Since(begin)}
+			if out != c.want || err != nil && strings.HasPrefix(err.Error(), "not done") {
+				r.verdict, r.log = "FAIL", fmt.Sprintf("%s\nwanted:\n%sgot (%v):\n%serrors:\n%s", c.script, c.want, err, out, errs)
+			}
+			if r.verdict == "FAIL" && m.runtime == "runc" && c.runcDiffers != "" {
+				r.verdict = "differs"
+			}
+			b.put(s, c.name, m.runtime, r)
+		})
+	}
+	all.Wait()
+}
+
+// report makes a test of a case: Berth has to do what is wanted, and runc too unless it is known to differ; otherwise the case
+// is wrong, or the manager's own.
+func (b *bench) report(t *testing.T, s suite, c step) {
+	if c.skip != "" {
+		t.Skip(c.skip)
+	}
+	for _, runtime := range runtimes {
+		switch r, ok := b.result[key(s.name, c.name, runtime)]; {
+		case !ok:
+			t.Errorf("%s: not run", runtime)
+		case r.verdict == "FAIL":
+			t.Errorf("%s: %s", runtime, r.log)
+		case r.verdict == "ok" && runtime == "runc" && c.runcDiffers != "":
+			t.Errorf("runc does not differ any more: %s", c.runcDiffers)
+		}
+	}
+}
+
+func (b *bench) printTable(suites []suite) {
+	fmt.Printf("\n%-10s %-58s %-14s %-14s\n", "manager", "case", "berth", "runc")
+	for _, s := range suites {
+		for _, c := range s.cases {
+			fmt.Printf("%-10s %-58s", s.name, c.name)
+			for _, runtime := range runtimes {
+				r, ok := b.result[key(s.name, c.name, runtime)]
+				switch {
+				case c.skip != "":
+					r.verdict = "skip"
+				case !ok:
+					r.verdict = "-"
+				}
+				cell := r.verdict
+				if r.took > 0 {
+					cell += fmt.Sprintf(" %.1fs", r.took.Seconds())
+				}
+				fmt.Printf(" %-14s", cell)
+			}
+			fmt.Println(strings.TrimSuffix(" "+c.runcDiffers+c.skip, " "))
+		}
+	}
+}
