@@ -20,7 +20,7 @@ var hints = []struct {
 	{opFind, unix.ENOENT, "the image has no such file; is the root file system complete?"},
 	{opFind, unix.ENOTDIR, "something in the path is a file, not a directory"},
 	{opFind, unix.EACCES, "it lacks the execute permission for the user, or its mount is noexec"},
-	{opFind, unix.EISDIR, "process.args/0 names a directory"},
+	{opFind, unix.EISDIR, "permission denied: process.args/0 names a directory"},
 	{opFind, unix.ELOOP, "its symbolic links go in a circle"},
 	{opExec, unix.ENOEXEC, "it is no program for this architecture, or a script without #!"},
 	{opExec, unix.ENOENT, "the file exists, but its interpreter (#! or ELF) is not in the image"},

@@ -98,8 +98,8 @@ func (m *machine) snapshot() (snapshot, error) {
 }
 
 // What a manager keeps when its last container is gone and it has ended: its own groups, networks and files.
-var managersOwn = regexp.MustCompile(`^group /sys/fs/cgroup/[^/]+/(docker|libpod_parent|machine\.slice|machine|k8s\.io|kubepods|buildkit|buildah|default|swarm)$` +
-	`|^interface (docker0|docker_gwbridge|cni\d|cni-podman\d|podman\d)$|^packet filter |^mount /run/(docker/netns|netns|containerd/[a-z.]*)$` +
+var managersOwn = regexp.MustCompile(`^group /sys/fs/cgroup/[^/]+/(docker|docker/buildkit|libpod_parent|machine\.slice|machine|k8s\.io|kubepods|buildkit|buildah|default|swarm)$` +
+	`|^interface (docker0|docker_gwbridge|cni\d|cni-podman\d|podman\d)$|^packet filter |^mount /run/(docker/netns(/default)?|netns|containerd/[a-z.]*)$` +
 	`|^mount /var/lib/(docker|containers)/[a-z/.0-9-]*$`)
 
 // left says what is there that was not before, and is not the manager's own.

@@ -187,7 +187,7 @@ func (b *bench) runCases(m *machine, s suite) {
 			out, errs, err := m.run(c.script, fmt.Sprintf("case%d", i), casePatience)
 			r := result{verdict: "ok", took: time.Since(begin)}
 			if out != c.want || err != nil && strings.HasPrefix(err.Error(), "not done") {
-				r.verdict, r.log = "FAIL", fmt.Sprintf("%s\nwanted:\n%sgot (%v):\n%serrors:\n%s", c.script, c.want, err, out, errs)
+				r.verdict, r.log = "FAIL", fmt.Sprintf("wanted:\n%sgot (%v):\n%serrors:\n%s", c.want, err, out, errs)
 			}
 			if r.verdict == "FAIL" && m.runtime == "runc" && c.runcDiffers != "" {
 				r.verdict = "differs"
@@ -208,6 +208,8 @@ func (b *bench) report(t *testing.T, s suite, c step) {
 		switch r, ok := b.result[key(s.name, c.name, runtime)]; {
 		case !ok:
 			t.Errorf("%s: not run", runtime)
+		case r.verdict == "FAIL" && !t.Failed():
+			t.Errorf("%s%s: %s", c.script, runtime, r.log)
 		case r.verdict == "FAIL":
 			t.Errorf("%s: %s", runtime, r.log)
 		case r.verdict == "ok" && runtime == "runc" && c.runcDiffers != "":
