@@ -55,11 +55,15 @@ func boot(manager, runtime, binary string) (*machine, error) {
 
 // run runs a shell script in the machine. The context ends only its shell: what that leaves ends with the machine.
 func (m *machine) run(script, name string, patience time.Duration) (stdout, stderr string, err error) {
-	const prepare = `mkdir -p "/var/tmp/$C" && cd "/var/tmp/$C" && exec sh -c "$0"`
+	const (
+		enter   = `for dir in $GROUPS_; do echo $$ >$dir/cgroup.procs || exit; done; unset GROUPS_; exec nsenter --target "$0" --all sh -c "$@"`
+		prepare = `mkdir -p "/var/tmp/$C" && cd "/var/tmp/$C" && exec sh -c "$0"`
+	)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "nsenter", "--target", m.pid, "--all", "sh", "-c", prepare, script)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin", "HOME=/var/tmp", "C=" + name, "RUNTIME=" + m.runtime, "TERM=xterm"}
+	cmd := exec.CommandContext(ctx, "sh", "-c", enter, m.pid, prepare, script)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin", "HOME=/var/tmp", "C=" + name, "RUNTIME=" + m.runtime, "TERM=xterm",
+		"GROUPS_=" + strings.Join(hostGroups(m.name), " ")}
 	cmd.WaitDelay = time.Second
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -98,7 +102,7 @@ func (m *machine) snapshot() (snapshot, error) {
 }
 
 // What a manager keeps when its last container is gone and it has ended: its own groups, networks and files.
-var managersOwn = regexp.MustCompile(`^group /sys/fs/cgroup/[^/]+/(docker|docker/buildkit|libpod_parent|machine\.slice|machine|k8s\.io|kubepods|buildkit|buildah|default|swarm)$` +
+var managersOwn = regexp.MustCompile(`^group /sys/fs/cgroup/[^/]+/(docker|docker/buildkit|libpod_parent|libpod_parent/conmon|machine\.slice|machine|k8s\.io|kubepods|buildkit|buildah|default|swarm)$` +
 	`|^interface (docker0|docker_gwbridge|cni\d|cni-podman\d|podman\d)$|^packet filter |^mount /run/(docker/netns(/default)?|netns|containerd/[a-z.]*)$` +
 	`|^mount /var/lib/(docker|containers)/[a-z/.0-9-]*$`)
 
