@@ -72,7 +72,7 @@ test-security: bin/berth setup-test ## what got out of other runtimes, one line 
 	@cd tests/security && $(GO_TEST) -count=1
 
 test-managers: bin/berth setup-managers ## under Docker, Swarm, Podman, Buildah, containerd and by hand, beside runc (root; BERTH_MANAGERS=REGEXP for some cases)
-	$(GO_TEST) -count=1 ./tests/managers
+	@cd tests/managers && $(GO_TEST) -count=1
 
 test-vm: bin/berth setup-test setup-vm ## scripts, validation and security suites in a virtual machine (Debian 12, systemd, cgroup v2; no KVM, no network)
 	@tests/vm/test

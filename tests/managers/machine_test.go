@@ -26,13 +26,13 @@ type machine struct {
 	pid     string    // its pid 1, as seen from outside
 }
 
-func boot(manager, runtime, binary string) (*machine, error) {
+func boot(manager, runtime, programs string) (*machine, error) {
 	m := &machine{name: fmt.Sprintf("berth-managers-%d-%s-%s", os.Getpid(), manager, runtime), runtime: runtime}
 	script, err := filepath.Abs("machine")
 	if err != nil {
 		return nil, err
 	}
-	m.cmd = exec.Command(script, m.name, binary)
+	m.cmd = exec.Command(script, m.name, programs)
 	complaints := new(bytes.Buffer)
 	m.cmd.Stderr = complaints
 	if m.hold, err = m.cmd.StdinPipe(); err != nil {

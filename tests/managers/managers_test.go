@@ -30,6 +30,7 @@ var managers = []struct{ suite, program string }{
 	{"docker", "dockerd"},
 	{"podman", "podman"},
 	{"hand", "umoci"},
+	{"containerd", "containerd"},
 }
 
 var runtimes = []string{"berth", "runc"}
@@ -43,11 +44,11 @@ type result struct {
 
 // A bench carries out suites and keeps the results.
 type bench struct {
-	binary string
-	only   *regexp.Regexp
-	slots  chan struct{}
-	mu     sync.Mutex
-	result map[string]result // by key
+	programs string // directory of those that every machine gets: berth, cri
+	only     *regexp.Regexp
+	slots    chan struct{}
+	mu       sync.Mutex
+	result   map[string]result // by key
 }
 
 func key(manager, name, runtime string) string { return manager + "/" + name + "/" + runtime }
@@ -56,8 +57,9 @@ func TestManagers(t *testing.T) {
 	if os.Geteuid() != 0 || testing.Short() {
 		t.Skip("[root] needs root")
 	}
-	b := &bench{binary: binary(t), only: regexp.MustCompile(os.Getenv("BERTH_MANAGERS")), slots: make(chan struct{}, casesAtOnce), result: map[string]result{}}
+	b := &bench{only: regexp.MustCompile(os.Getenv("BERTH_MANAGERS")), slots: make(chan struct{}, casesAtOnce), result: map[string]result{}}
 	suites := b.suites(t)
+	b.programs = programs(t)
 	before := hostState()
 	var all sync.WaitGroup
 	for _, s := range suites {
@@ -115,6 +117,25 @@ func binary(t *testing.T) string {
 	return path
 }
 
+// programs is a directory with berth and the client of the container runtime interface. It is on the file system of /tmp:
+// machines cover much of the rest.
+func programs(t *testing.T) string {
+	dir := t.TempDir()
+	raw, err := os.ReadFile(binary(t))
+	if err == nil {
+		err = os.WriteFile(dir+"/berth", raw, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", dir+"/cri", ".")
+	build.Dir, build.Env = "cri", append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("tests/managers/cri: %v\n%s", err, out)
+	}
+	return dir
+}
+
 func (b *bench) put(s suite, name, runtime string, r result) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -124,7 +145,7 @@ func (b *bench) put(s suite, name, runtime string, r result) {
 // carryOut runs a suite with one runtime: boot, start, the cases, stop, what is left.
 func (b *bench) carryOut(s suite, runtime string) {
 	own := func(name, log string) { b.put(s, name, runtime, verdict(log)) }
-	m, err := boot(s.name, runtime, b.binary)
+	m, err := boot(s.name, runtime, b.programs)
 	if err != nil {
 		own("started and stopped", err.Error())
 		return
