@@ -13,6 +13,7 @@ import (
 //	-> LINE              a line that its standard output has to have; all of them, in order, and no other
 //	?runc REASON         runc is not held to it: it does otherwise, or cannot do it
 //	?skip NAME REASON    the case cannot be shown here
+//	?alone               no other case of the file runs beside it
 //
 // The cases "start" and "stop" are the manager's own: they come first and last, and each has to succeed. Other cases run
 // beside each other, each in an empty directory, with $C for the name of what it makes and $RUNTIME for the runtime.
@@ -26,6 +27,7 @@ type step struct {
 	name, script, want string
 	runcDiffers        string // why
 	skip               string // "[name] why"
+	alone              bool
 }
 
 func readSuite(path, name string) (suite, error) {
@@ -80,6 +82,8 @@ func parseStep(text string) (step, error) {
 		case strings.HasPrefix(line, "?skip "):
 			condition, reason, _ := strings.Cut(line[len("?skip "):], " ")
 			c.skip = "[" + condition + "] " + reason
+		case line == "?alone":
+			c.alone = true
 		default:
 			c.script += line + "\n"
 		}
