@@ -297,8 +297,11 @@ func (l *launch) writePidFile() error {
 
 // awaitEnd waits for the process of pidfd to end, at most ms milliseconds; -1
 // is for ever. It tells whether it has ended.
-func awaitEnd(pidfd *os.File, ms int) bool {
-	fds := []unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}
+func awaitEnd(pidfd *os.File, ms int) bool { return awaitEndOf(int(pidfd.Fd()), ms) }
+
+// awaitEndOf is awaitEnd for a bare descriptor.
+func awaitEndOf(pidfd, ms int) bool {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
 	for {
 		n, err := unix.Poll(fds, ms)
 		if errors.Is(err, unix.EINTR) {

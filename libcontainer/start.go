@@ -126,6 +126,8 @@ func (c *Container) release() error {
 	raw := make([]byte, nsenter.ReportSize+1)
 	n, err := unix.Read(fd, raw)
 	if n > 0 {
+		// containerd deletes the task at once, and leaves all of it behind if it is not stopped by then.
+		awaitEndOf(pidfd, int(killPatience.Milliseconds()))
 		return c.execError(raw[:n])
 	}
 	if err != nil {

@@ -102,7 +102,7 @@ func (m *machine) snapshot() (snapshot, error) {
 }
 
 // What a manager keeps when its last container is gone and it has ended: its own groups, networks and files.
-var managersOwn = regexp.MustCompile(`^group /sys/fs/cgroup/[^/]+/(docker|docker/buildkit|libpod_parent|libpod_parent/conmon|machine\.slice|machine|k8s\.io|kubepods|buildkit|buildah|default|swarm)$` +
+var managersOwn = regexp.MustCompile(`^group /sys/fs/cgroup/[^/]+/(docker|docker/buildkit|libpod_parent(/case\d+)?(/conmon)?|machine\.slice|machine|k8s\.io|kubepods|buildkit|buildah|default|swarm)$` +
 	`|^interface (docker0|docker_gwbridge|cni\d|cni-podman\d|podman\d)$|^packet filter |^mount /run/(docker/netns(/default)?|netns|containerd/[a-z.]*)$` +
 	`|^mount /var/lib/(docker|containers)/[a-z/.0-9-]*$`)
 
