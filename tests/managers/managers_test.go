@@ -31,6 +31,7 @@ var managers = []struct{ suite, program string }{
 	{"docker", "dockerd"},
 	{"docker-remapped", "dockerd"},
 	{"podman", "podman"},
+	{"podman-rootless", "podman"},
 	{"hand", "umoci"},
 	{"containerd", "containerd"},
 }
@@ -263,10 +264,10 @@ func (b *bench) report(t *testing.T, s suite, c step) {
 }
 
 func (b *bench) printTable(suites []suite) {
-	fmt.Printf("\n%-10s %-58s %-14s %-14s\n", "manager", "case", "berth", "runc")
+	fmt.Printf("\n%-15s %-66s %-14s %-14s\n", "manager", "case", "berth", "runc")
 	for _, s := range suites {
 		for _, c := range s.cases {
-			fmt.Printf("%-10s %-58s", s.name, c.name)
+			fmt.Printf("%-15s %-66s", s.name, c.name)
 			for _, runtime := range runtimes {
 				r, ok := b.result[key(s.name, c.name, runtime)]
 				switch {

@@ -1,6 +1,6 @@
 // Command cri talks to a container runtime interface, for tests: what crictl does that Debian does not have.
 //
-//	cri pod NAME [JSON]                  runs a pod; JSON is merged into its PodSandboxConfig. Prints its id
+//	cri pod NAME [JSON [HANDLER]]        runs a pod; JSON is merged into its PodSandboxConfig. Prints its id
 //	cri create POD NAME JSON COMMAND…    creates a container from the image "box"; JSON is merged into its ContainerConfig
 //	cri run POD NAME JSON COMMAND…       and starts it
 //	cri exec CONTAINER COMMAND…          ExecSync: output, and its exit status
@@ -63,7 +63,7 @@ func run(args []string) (code int, err error) {
 	args = append(args, make([]string, max(0, 4-len(args)))...) // words left out are empty
 	switch args[0] {
 	case "pod":
-		return 0, c.pod(args[1], args[2])
+		return 0, c.pod(args[1], args[2], args[3])
 	case "create", "run":
 		return 0, c.create(args[1], args[2], args[3], args[4:], args[0] == "run")
 	case "exec":
@@ -98,7 +98,7 @@ func words(args []string) []string {
 // podFile is where a pod's config is kept for its containers, which the interface wants to see again.
 func podFile(id string) string { return "/run/cri." + id }
 
-func (c client) pod(name, extra string) error {
+func (c client) pod(name, extra, handler string) error {
 	logs := "/run/cri-logs/" + name
 	config := &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: name, Uid: name, Namespace: "default"},
@@ -114,7 +114,7 @@ func (c client) pod(name, extra string) error {
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return err
 	}
-	r, err := c.RunPodSandbox(c.ctx, &cri.RunPodSandboxRequest{Config: config})
+	r, err := c.RunPodSandbox(c.ctx, &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: handler})
 	if err != nil {
 		return err
 	}
