@@ -12,7 +12,7 @@ import (
 //	== NAME              begins a case; its lines are a shell script
 //	-> LINE              a line that its standard output has to have; all of them, in order, and no other
 //	?runc REASON         runc is not held to it: it does otherwise, or cannot do it
-//	?skip NAME REASON    the case cannot be shown here
+//	?needs NAME COMMAND  the case is skipped as [NAME] where the command fails
 //	?alone               no other case of the file runs beside it
 //
 // The cases "start" and "stop" are the manager's own: they come first and last, and each has to succeed. Other cases run
@@ -26,7 +26,8 @@ type suite struct {
 type step struct {
 	name, script, want string
 	runcDiffers        string // why
-	skip               string // "[name] why"
+	needs, needsName   string // a command
+	skip               string // "[name] why", where that fails
 	alone              bool
 }
 
@@ -79,29 +80,28 @@ func parseStep(text string) (step, error) {
 			c.want += strings.TrimPrefix(line[2:], " ") + "\n"
 		case strings.HasPrefix(line, "?runc "):
 			c.runcDiffers = line[len("?runc "):]
-		case strings.HasPrefix(line, "?skip "):
-			condition, reason, _ := strings.Cut(line[len("?skip "):], " ")
-			c.skip = "[" + condition + "] " + reason
+		case strings.HasPrefix(line, "?needs "):
+			c.needsName, c.needs, _ = strings.Cut(line[len("?needs "):], " ")
 		case line == "?alone":
 			c.alone = true
 		default:
 			c.script += line + "\n"
 		}
 	}
-	if strings.TrimSpace(c.script) == "" || !own && c.want == "" && c.skip == "" {
+	if strings.TrimSpace(c.script) == "" || !own && c.want == "" {
 		return c, fmt.Errorf("it has no script, or nothing that it could fail by")
 	}
 	return c, nil
 }
 
 func TestParseSuite(t *testing.T) {
-	const good = "# words\n\n== start\ntrue\n\n== a case\n?runc it does otherwise\necho one\n\n-> one\n->\n== left out\n?skip moon no moon\nlook\n== stop\ntrue\n"
+	const good = "# words\n\n== start\ntrue\n\n== a case\n?runc it does otherwise\necho one\n\n-> one\n->\n== left out\n?needs moon test -e /moon\nlook\n-> moon\n== stop\ntrue\n"
 	s, err := parseSuite("x", good)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := step{name: "a case", script: "echo one\n\n", want: "one\n\n", runcDiffers: "it does otherwise"}
-	if len(s.cases) != 2 || s.cases[0] != want || s.cases[1].skip != "[moon] no moon" {
+	if len(s.cases) != 2 || s.cases[0] != want || s.cases[1].needsName != "moon" || s.cases[1].needs != "test -e /moon" {
 		t.Errorf("cases are %+v", s.cases)
 	}
 	for _, bad := range []string{

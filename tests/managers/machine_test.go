@@ -26,8 +26,10 @@ type machine struct {
 	pid     string    // its pid 1, as seen from outside
 }
 
+const namePrefix = "berth-managers-"
+
 func boot(manager, runtime, programs string) (*machine, error) {
-	m := &machine{name: fmt.Sprintf("berth-managers-%d-%s-%s", os.Getpid(), manager, runtime), runtime: runtime}
+	m := &machine{name: fmt.Sprintf("%s%d-%s-%s", namePrefix, os.Getpid(), manager, runtime), runtime: runtime}
 	script, err := filepath.Abs("machine")
 	if err != nil {
 		return nil, err
@@ -117,8 +119,22 @@ func (before snapshot) left(after snapshot) []string {
 func (m *machine) end() error {
 	m.hold.Close()
 	m.cmd.Wait()
+	return removeGroups(hostGroups(m.name))
+}
+
+// removeStale removes the groups of runs that were killed.
+func removeStale() {
+	for _, dir := range hostGroups(namePrefix + "*") {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), namePrefix), "-")
+		if _, err := os.Stat("/proc/" + pid); err != nil {
+			removeGroups([]string{dir})
+		}
+	}
+}
+
+func removeGroups(tops []string) error {
 	var left []string
-	for _, top := range hostGroups(m.name) {
+	for _, top := range tops {
 		var dirs []string
 		filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {

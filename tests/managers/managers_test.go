@@ -66,6 +66,7 @@ func TestManagers(t *testing.T) {
 	b := &bench{only: regexp.MustCompile(os.Getenv("BERTH_MANAGERS")), slots: make(chan struct{}, casesAtOnce), result: map[string]result{}}
 	suites := b.suites(t)
 	b.programs = programs(t)
+	removeStale()
 	before := hostState()
 	var all sync.WaitGroup
 	for _, s := range suites {
@@ -100,6 +101,11 @@ func (b *bench) suites(t *testing.T) []suite {
 		if _, err := exec.LookPath(m.program); err != nil {
 			t.Run(s.name, func(t *testing.T) { t.Skipf("[%s] not installed: tests/setup managers", m.program) })
 			continue
+		}
+		for i := range s.cases {
+			if c := &s.cases[i]; c.needs != "" && exec.Command("sh", "-c", c.needs).Run() != nil {
+				c.skip = fmt.Sprintf("[%s] %s", c.needsName, c.needs)
+			}
 		}
 		s.cases = append(s.cases, step{name: "started and stopped", want: "-"}, step{name: "nothing is left", want: "-"})
 		out = append(out, s)
