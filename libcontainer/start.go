@@ -115,7 +115,11 @@ func (c *Container) release() error {
 	if err != nil {
 		return c.damaged(fault.From(err, "open", path).In(fault.PhaseExec))
 	}
-	defer unix.Close(fd)
+	defer func() {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}()
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
 		return c.damaged(&fault.Error{Op: "open", Path: path, Msg: "not a FIFO", Phase: fault.PhaseExec})
@@ -126,9 +130,12 @@ func (c *Container) release() error {
 	raw := make([]byte, nsenter.ReportSize+1)
 	n, err := unix.Read(fd, raw)
 	if n > 0 {
+		failure := c.execError(raw[:n])
+		unix.Close(fd) // what init waits for
+		fd = -1
 		// containerd deletes the task at once, and leaves all of it behind if it is not stopped by then.
 		awaitEndOf(pidfd, int(killPatience.Milliseconds()))
-		return c.execError(raw[:n])
+		return failure
 	}
 	if err != nil {
 		return errNotRunning(c.ID) // it was killed while it held the fifo open
