@@ -32,7 +32,7 @@ cross-arm64: setup-test ## build bin/berth-arm64 with Debian's cross compiler
 	GOARCH=arm64 CC=aarch64-linux-gnu-gcc \
 	PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig $(GO_BUILD) -o bin/berth-arm64 .
 
-setup: setup-test setup-vm ## install the Debian packages that are missing (nothing to do takes no time)
+setup: setup-test setup-vm setup-managers ## install the Debian packages that are missing (nothing to do takes no time)
 setup-build setup-test setup-vm setup-managers: setup-%:
 	@tests/setup $*
 
