@@ -27,6 +27,10 @@ func TestHintsOfExecAreNoErrors(t *testing.T) {
 		}
 		hints++
 		for _, words := range matched {
+			// Managers know one of the two, and mean the same by both: status 126.
+			if words == "permission denied" && strings.Contains(message, "is a directory") {
+				continue
+			}
 			if strings.Contains(strings.ToLower(hint), words) && !strings.Contains(strings.ToLower(message), words) {
 				t.Errorf("%s: the hint has %q, and the error has not", file, words)
 			}
