@@ -288,7 +288,12 @@ func (b *bench) printTable(suites []suite) {
 				}
 				fmt.Printf(" %-14s", cell)
 			}
-			fmt.Println(strings.TrimSuffix(" "+c.runcDiffers+c.skip, " "))
+			reason := c.runcDiffers + c.skip
+			if r := b.result[key(s.name, c.name, "runc")]; reason == "" && r.verdict == "differs" {
+				first, rest, _ := strings.Cut(r.log, "\n")
+				reason = fmt.Sprintf("%s and %d more", first, strings.Count(rest, "\n")+1)
+			}
+			fmt.Println(strings.TrimRight(" "+reason, " "))
 		}
 	}
 }
