@@ -25,16 +25,26 @@ type Container struct {
 	record record
 	held   int  // a descriptor of the directory; 0 is none
 	locked bool // held has the lock
+
+	rebooted bool // the record is of another boot of the machine
+}
+
+// find names the state directory of id, whatever is there.
+func find(root, id string) (*Container, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	return &Container{ID: id, dir: filepath.Join(root, id)}, nil
 }
 
 // Load finds the container id below the state root. The error of a missing one
 // says "container does not exist".
 func Load(root, id string) (*Container, error) {
-	if err := checkID(id); err != nil {
+	c, err := find(root, id)
+	if err != nil {
 		return nil, err
 	}
-	c := &Container{ID: id, dir: filepath.Join(root, id)}
-	err := c.readRecord()
+	err = c.readRecord()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errNotExist(id)
 	}
@@ -47,14 +57,14 @@ func Load(root, id string) (*Container, error) {
 // Acquire is Load, with the container's lock held until Unlock. It waits for
 // whoever has it, such as a create that is not done.
 func Acquire(root, id string) (*Container, error) {
-	if err := checkID(id); err != nil {
+	c, err := find(root, id)
+	if err != nil {
 		return nil, err
 	}
-	c := &Container{ID: id, dir: filepath.Join(root, id)}
 	if err := c.lock(true); err != nil {
 		return nil, err
 	}
-	err := c.readRecord()
+	err = c.readRecord()
 	if err == nil {
 		return c, nil
 	}

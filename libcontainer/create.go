@@ -149,17 +149,7 @@ func (c *creation) makeState() (err error) {
 		return err
 	}
 	c.Container = &Container{ID: c.opt.ID, Warn: c.opt.Warn, dir: filepath.Join(c.opt.Root, c.opt.ID)}
-	err = unix.Mkdir(c.dir, 0o711)
-	if errors.Is(err, fs.ErrExist) {
-		return errExists(c.ID)
-	}
-	if err != nil {
-		return noAccess(fault.From(err, "mkdir", c.dir))
-	}
-	if err := c.lock(false); err != nil {
-		// A delete --force was quicker. What is there by now may be another's:
-		// rmdir(2) takes nothing that has content.
-		unix.Rmdir(c.dir)
+	if err := c.claimDir(); err != nil {
 		return err
 	}
 	c.record = c.firstRecord()
@@ -186,6 +176,41 @@ func (c *creation) makeState() (err error) {
 	return c.save()
 }
 
+// claimDir makes the state directory and locks it. Before it has the lock, list
+// may look at the directory, gc or delete --force may remove it as one that was
+// left behind, and then another create may make it: who has the lock of a
+// directory without a record has the container.
+func (c *Container) claimDir() error {
+	for range claimTries {
+		err := unix.Mkdir(c.dir, 0o711)
+		if errors.Is(err, fs.ErrExist) {
+			return errExists(c.ID)
+		}
+		if err != nil {
+			return noAccess(fault.From(err, "mkdir", c.dir))
+		}
+		err = c.lock(false)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = c.lock(true)
+		}
+		switch {
+		case errors.Is(err, ErrNotExist):
+			continue
+		case err != nil:
+			unix.Rmdir(c.dir) // takes nothing that has content
+			return err
+		case unix.Access(c.path(stateFile), unix.F_OK) == nil:
+			c.Unlock()
+			return errExists(c.ID)
+		}
+		return nil
+	}
+	return errExists(c.ID)
+}
+
+// claimTries is how often a new state directory may be taken away before it is locked.
+const claimTries = 16
+
 func (c *creation) firstRecord() record {
 	n := c.plan.Namespaces
 	var own []string
@@ -197,7 +222,7 @@ func (c *creation) firstRecord() record {
 	return record{
 		OCIVersion: c.bundle.Spec.Version, ID: c.ID,
 		Bundle: c.bundle.Dir, Rootfs: rootfsPath(c.bundle),
-		Created: time.Now().UTC(), UID: c.facts.EUID, Annotations: c.bundle.Spec.Annotations,
+		Created: time.Now().UTC(), Boot: host.BootID(), UID: c.facts.EUID, Annotations: c.bundle.Spec.Annotations,
 		OwnPIDs: n.isNew("pid"), Namespaces: own, NoKeyring: c.opt.NoNewKeyring,
 		Process: c.bundle.Spec.Process != nil, Hooks: kindsOf(c.bundle.Spec.Hooks),
 		Stdio: stdioNames(c.bundle.Spec.Process, c.facts.Stdio),

@@ -2,7 +2,6 @@ package libcontainer
 
 import (
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -47,7 +46,7 @@ func (c *Container) stop(hooks *specs.Hooks) error {
 
 // killInit ends init and waits for its end.
 func (c *Container) killInit() error {
-	if !alive(c.record.PID, c.record.StartTime) {
+	if !c.alive() {
 		return nil
 	}
 	fd, err := unix.PidfdOpen(c.record.PID, 0)
@@ -57,7 +56,7 @@ func (c *Container) killInit() error {
 	pidfd := os.NewFile(uintptr(fd), "pidfd")
 	defer pidfd.Close()
 	// The pid may have been reused before the descriptor was open.
-	if !alive(c.record.PID, c.record.StartTime) {
+	if !c.alive() {
 		return nil
 	}
 	unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
@@ -137,18 +136,18 @@ func mountID(path string) (uint64, error) {
 // is missing or damaged. A container that does not exist is no error.
 // warn is told what is no failure, and may be nil.
 func ForceRemove(root, id string, warn func(*fault.Error)) error {
-	c, err := Acquire(root, id)
-	if err == nil {
-		defer c.Unlock()
-		c.Warn = warn
-		return c.Delete(true)
-	}
-	if checkID(id) != nil {
+	c, err := find(root, id)
+	if err != nil {
 		return err
 	}
-	dir := filepath.Join(root, id)
-	if err := os.RemoveAll(dir); err != nil {
-		return fault.From(err, "remove", dir).In(fault.PhaseState)
+	defer c.Unlock()
+	c.Warn = warn
+	// What cannot be locked is no directory, or another user's.
+	if c.lock(true) == nil && c.readRecord() == nil {
+		return c.Delete(true)
+	}
+	if err := os.RemoveAll(c.dir); err != nil {
+		return fault.From(err, "remove", c.dir).In(fault.PhaseState)
 	}
 	return nil
 }

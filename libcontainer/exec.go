@@ -205,7 +205,7 @@ func (c *Container) openInit() (*os.File, error) {
 	if err != nil {
 		return nil, errNotRunning(c.ID)
 	}
-	if !alive(c.record.PID, c.record.StartTime) {
+	if !c.alive() {
 		unix.Close(fd)
 		return nil, errNotRunning(c.ID)
 	}

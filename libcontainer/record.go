@@ -31,6 +31,9 @@ func (r *record) encode() []byte {
 	w.text("bundle", r.Bundle)
 	w.text("rootfs", r.Rootfs)
 	w.text("created", r.Created.Format(time.RFC3339Nano))
+	if r.Boot != "" {
+		w.text("boot", r.Boot)
+	}
 	w.number("uid", uint64(r.UID))
 	if len(r.Annotations) > 0 {
 		w.key("annotations")
@@ -196,6 +199,8 @@ func (r *record) field(d *jsonReader, key string) {
 		r.Rootfs = d.text()
 	case "created":
 		r.Created = d.time()
+	case "boot":
+		r.Boot = d.text()
 	case "uid":
 		r.UID = int(d.number(32))
 	case "annotations":

@@ -16,7 +16,7 @@ import (
 func records() []record {
 	full := record{
 		OCIVersion: "1.3.0", ID: "c", PID: 5, StartTime: 1<<64 - 1, Bundle: "/b", Rootfs: "/b/r",
-		Created: time.Date(2020, 1, 2, 3, 4, 5, 67, time.UTC), UID: 1000,
+		Created: time.Date(2020, 1, 2, 3, 4, 5, 67, time.UTC), Boot: "a-b", UID: 1000,
 		Annotations: map[string]string{"b": "2", "a": "1", "": ""},
 		Cgroup: cgroups.State{
 			Dirs: []cgroups.Dir{
@@ -44,7 +44,7 @@ func TestRecordEncoding(t *testing.T) {
 	// A field that is new must be written and read, too.
 	for _, v := range []any{record{}, cgroups.State{}, intelrdt.State{}, cgroups.Dir{}, nsenter.Tail{}, nsenter.TailStep{}, nsenter.Origin{}} {
 		want := map[string]int{
-			"libcontainer.record": 19, "cgroups.State": 4, "intelrdt.State": 3, "cgroups.Dir": 6,
+			"libcontainer.record": 20, "cgroups.State": 4, "intelrdt.State": 3, "cgroups.Dir": 6,
 			"nsenter.Tail": 2, "nsenter.TailStep": 2, "nsenter.Origin": 4,
 		}
 		if typ := reflect.TypeOf(v); typ.NumField() != want[typ.String()] {

@@ -40,7 +40,7 @@ func (c *Container) signalInit(signal unix.Signal) error {
 	}
 	defer unix.Close(fd)
 	// The pid may have been reused before the descriptor was open.
-	if !alive(c.record.PID, c.record.StartTime) {
+	if !c.alive() {
 		return errNotRunning(c.ID)
 	}
 	err = unix.PidfdSendSignal(fd, signal, nil, 0)

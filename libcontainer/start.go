@@ -107,7 +107,7 @@ func (c *Container) release() error {
 		return errNotRunning(c.ID)
 	}
 	defer unix.Close(pidfd)
-	if !alive(c.record.PID, c.record.StartTime) {
+	if !c.alive() {
 		return errNotRunning(c.ID) // the pid is another's by now
 	}
 	path := c.path(fifoFile)

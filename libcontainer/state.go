@@ -53,7 +53,8 @@ type record struct {
 	Bundle      string            `json:"bundle"`
 	Rootfs      string            `json:"rootfs"`
 	Created     time.Time         `json:"created"`
-	UID         int               `json:"uid"` // who created it
+	Boot        string            `json:"boot,omitempty"` // of the machine: host.BootID
+	UID         int               `json:"uid"`            // who created it
 	Annotations map[string]string `json:"annotations,omitempty"`
 
 	Cgroup     cgroups.State  `json:"cgroup"`
@@ -139,7 +140,17 @@ func (c *Container) readRecord() error {
 	if err != nil {
 		return &fault.Error{Op: "read", Path: c.path(stateFile), Err: err, Phase: fault.PhaseState, Hint: hintDamaged}
 	}
+	if boot := c.record.Boot; boot != "" && boot != host.BootID() {
+		c.forget()
+	}
 	return nil
+}
+
+// forget drops what the record names of another boot: its process, its groups
+// and its mounts went with that, and what has their names now is another's.
+func (c *Container) forget() {
+	c.rebooted = true
+	c.record.Cgroup, c.record.Resctrl, c.record.HostMount = cgroups.State{}, intelrdt.State{}, 0
 }
 
 // openDir opens the state directory, which must be the runtime's own: what it
@@ -300,11 +311,13 @@ func (c *Container) Lock() error {
 // be out of date is stored.
 func (c *Container) status() specs.ContainerState {
 	switch {
+	case c.rebooted:
+		return specs.StateStopped
 	case c.record.PID == 0 && c.abandoned():
 		return specs.StateStopped
 	case c.record.PID == 0:
 		return specs.StateCreating
-	case !alive(c.record.PID, c.record.StartTime):
+	case !c.alive():
 		return specs.StateStopped
 	}
 	if frozen, err := c.group().Frozen(); err == nil && frozen {
@@ -333,6 +346,9 @@ func alive(pid int, start uint64) bool {
 	got, ended, err := startTime(pid)
 	return err == nil && !ended && got == start
 }
+
+// alive tells whether init has not ended.
+func (c *Container) alive() bool { return !c.rebooted && alive(c.record.PID, c.record.StartTime) }
 
 // startTime reads field 22 of /proc/PID/stat, clock ticks after boot, and
 // whether the process has ended (proc_pid_stat(5)).

@@ -3,6 +3,8 @@ package host
 import (
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +22,13 @@ func ReadFile(path string) ([]byte, error) {
 	defer unix.Close(fd)
 	return ReadAll(fd, maxFile)
 }
+
+// BootID names this boot of the machine: pids, groups and mounts of another one
+// mean nothing (random(4), boot_id). It is "" where there is none to read.
+var BootID = sync.OnceValue(func() string {
+	raw, _ := ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(raw))
+})
 
 // OpenIn opens a path of an image inside its root: links stay inside, magic
 // links are refused (openat2(2)). It is tried again where the kernel gives a
