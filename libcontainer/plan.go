@@ -97,20 +97,9 @@ func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error)
 }
 
 func (p *Plan) rootfsOptions(b *bundle.Bundle, opt PlanOptions) rootfs.Options {
-	n := p.Namespaces
-	o := rootfs.Options{
-		Bundle:        b.Dir,
-		MountNS:       n.has("mnt"),
-		UserNS:        n.has("user"),
-		PIDNS:         n.has("pid"),
-		NetNS:         n.has("net"),
-		CgroupNS:      n.has("cgroup"),
-		JoinedMountNS: n.joins("mnt"),
-		NoPivot:       opt.NoPivot,
-		Console:       b.Spec.Process != nil && b.Spec.Process.Terminal,
-		UIDMappings:   n.UIDs,
-		GIDMappings:   n.GIDs,
-	}
+	o := p.Namespaces.rootfsOptions(b.Dir)
+	o.NoPivot = opt.NoPivot
+	o.Console = b.Spec.Process != nil && b.Spec.Process.Terminal
 	for _, m := range opt.Mounts {
 		o.Extra = append(o.Extra, rootfs.ExtraMount{Mount: m})
 	}
@@ -118,6 +107,21 @@ func (p *Plan) rootfsOptions(b *bundle.Bundle, opt PlanOptions) rootfs.Options {
 		o.Cgroup = append(o.Cgroup, rootfs.CgroupMount{Name: m.Name, Dir: m.Dir, Controllers: m.Controllers, V2: m.V2, Symlinks: m.Symlinks, Shared: m.Shared})
 	}
 	return o
+}
+
+// rootfsOptions is what mounts need to know of the namespaces.
+func (n Namespaces) rootfsOptions(bundle string) rootfs.Options {
+	return rootfs.Options{
+		Bundle:        bundle,
+		MountNS:       n.has("mnt"),
+		UserNS:        n.has("user"),
+		PIDNS:         n.has("pid"),
+		NetNS:         n.has("net"),
+		CgroupNS:      n.has("cgroup"),
+		JoinedMountNS: n.joins("mnt"),
+		UIDMappings:   n.UIDs,
+		GIDMappings:   n.GIDs,
+	}
 }
 
 // Lines is the plan for people: one action a line, with the config.json entry

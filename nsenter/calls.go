@@ -309,6 +309,20 @@ func (b *Builder) DetachHere() *Step {
 	return b.Append(unix.SYS_UMOUNT2, b.Str("."), Const(unix.MNT_DETACH, "MNT_DETACH"))
 }
 
+// Detach unmounts lazily the mount that name, relative to the working
+// directory, leads to the root of: EINVAL where that is no mount's root
+// (umount2(2)). In a procfs self/fd/N is what descriptor N is open on.
+func (b *Builder) Detach(name string) *Step {
+	return b.Append(unix.SYS_UMOUNT2, b.Str(name), Const(unix.MNT_DETACH, "MNT_DETACH"))
+}
+
+// CheckMounted fails with EINVAL unless r is the root of a mount: only that can
+// be picked for a change of its options, of which nothing is made (fspick(2)).
+func (b *Builder) CheckMounted(r Reg) {
+	flags := Const(unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH, "FSPICK_CLOEXEC|FSPICK_EMPTY_PATH")
+	b.Close(b.yields(unix.SYS_FSPICK, FD(r), b.Str(""), flags))
+}
+
 // ChrootHere makes the working directory the root.
 func (b *Builder) ChrootHere() *Step { return b.Append(unix.SYS_CHROOT, b.Str(".")) }
 

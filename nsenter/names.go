@@ -125,7 +125,7 @@ var callNames = []struct {
 	{unix.SYS_FCHMOD, "fchmod"}, {unix.SYS_WRITE, "write"}, {unix.SYS_READ, "read"},
 	{unix.SYS_FSOPEN, "fsopen"}, {unix.SYS_FSCONFIG, "fsconfig"}, {unix.SYS_FSMOUNT, "fsmount"},
 	{unix.SYS_MOVE_MOUNT, "move_mount"}, {unix.SYS_MOUNT_SETATTR, "mount_setattr"},
-	{unix.SYS_MOUNT, "mount"}, {unix.SYS_PIVOT_ROOT, "pivot_root"}, {unix.SYS_UMOUNT2, "umount2"},
+	{unix.SYS_MOUNT, "mount"}, {unix.SYS_PIVOT_ROOT, "pivot_root"}, {unix.SYS_UMOUNT2, "umount2"}, {unix.SYS_FSPICK, "fspick"},
 	{unix.SYS_CHROOT, "chroot"}, {unix.SYS_CHDIR, "chdir"}, {unix.SYS_FCHDIR, "fchdir"},
 	{unix.SYS_DUP3, "dup3"}, {unix.SYS_FCNTL, "fcntl"}, {unix.SYS_IOCTL, "ioctl"},
 	{unix.SYS_PRCTL, "prctl"}, {unix.SYS_EXECVE, "execve"}, {unix.SYS_EXIT_GROUP, "exit_group"},

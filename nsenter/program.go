@@ -52,10 +52,11 @@ const (
 	SyncReady                      // all done but execve: write the state
 	SyncConsole                    // id of the ptmx that SendFD hands over
 	SyncListener                   // id of the descriptor of a seccomp filter that notifies
+	SyncMount                      // id of a mount that has been attached
 )
 
 func (id SyncID) String() string {
-	names := [...]string{"?", "maps", "offsets", "hooks", "limits", "ready", "console", "listener"}
+	names := [...]string{"?", "maps", "offsets", "hooks", "limits", "ready", "console", "listener", "mount"}
 	if int(id) < len(names) {
 		return names[id]
 	}

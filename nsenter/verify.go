@@ -236,7 +236,9 @@ func (st *state) success(p *Program, s *Step) {
 	case unix.SYS_PIVOT_ROOT:
 		st.is = st.is&^inHost | pivoted | oldRoot | cwdUnsure
 	case unix.SYS_UMOUNT2:
-		st.is &^= oldRoot
+		if path, _ := s.textAt(0); path == "." {
+			st.is &^= oldRoot
+		}
 	case unix.SYS_CHROOT:
 		st.is = st.is&^inHost | pivoted | cwdUnsure
 	case unix.SYS_MOVE_MOUNT:

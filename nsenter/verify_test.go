@@ -248,6 +248,15 @@ func TestVerifyBreaks(t *testing.T) {
 			b.Fchdir(proc)
 			b.Mount("", "self/fd/9/x", "", unix.MS_REMOUNT, "")
 		}},
+		{"unmount more than self/fd", followed, 3, func(b *Builder) {
+			proc := b.Fsmount(b.Fsopen("proc"), 0)
+			b.Fchdir(proc)
+			b.Detach("self/root")
+		}},
+		{"unmount self/fd of the image's procfs", followed, 2, func(b *Builder) {
+			b.Fchdir(b.OpenIn(1, "proc", unix.O_PATH))
+			b.Detach("self/fd/9")
+		}},
 		{"a call that the rules do not know", "a call with a string is known to the path rules", 0, func(b *Builder) { b.Append(9999, b.Str("/x")) }},
 		{"openat2 that may leave", resolved, 0, func(b *Builder) {
 			how := make([]byte, 24)

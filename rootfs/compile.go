@@ -31,6 +31,7 @@ type compiler struct {
 	kernel  map[string]nsenter.Reg // what is mounted on /proc and /sys, for what is masked there
 	null    nsenter.Reg            // the host's /dev/null, for masks
 	empty   nsenter.Reg            // an empty read-only tmpfs, for masks
+	adds    bool                   // to a running container: what is attached is told
 }
 
 // CompileMounts appends everything that happens before the hooks: the mount

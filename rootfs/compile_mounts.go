@@ -87,9 +87,17 @@ func (m *Mount) parameters(c *compiler, fs nsenter.Reg) {
 func (m *Mount) attach(c *compiler, r nsenter.Reg) {
 	m.labelQueues(c, r)
 	t := m.place(c, r)
-	c.b.MoveMount(r, t)
+	c.moveMount(r, t)
 	c.b.Close(t)
 	m.settle(c, r)
+}
+
+// moveMount attaches r at t.
+func (c *compiler) moveMount(r, t nsenter.Reg) {
+	c.b.MoveMount(r, t)
+	if c.adds {
+		c.b.SendFD(nsenter.SyncMount, r)
+	}
 }
 
 // place opens the mount point. A tmpfs without a mode of its own gets that of
@@ -157,7 +165,7 @@ func (m *Bind) compile(c *compiler) {
 		c.b.Check(r, nsenter.Identity{Magic: unix.PROC_SUPER_MAGIC})
 	}
 	t := m.place(c, r)
-	c.b.MoveMount(r, t)
+	c.moveMount(r, t)
 	c.b.Close(t)
 	c.settleBind(r, m.source, &m.Base, m.Target, m.Flags)
 	c.release(m.Target, r)

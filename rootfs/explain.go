@@ -56,8 +56,11 @@ var hints = [...]struct {
 	{"open the root file system", unix.EACCES, "the user that builds the container may not reach it"},
 	{"open the root file system", unix.ENOTDIR, "root.path has to be a directory"},
 	{"attach the root file system", unix.ENOTDIR, "root.path has to be a directory"},
+	{"unmount", unix.EINVAL, "nothing is mounted at exactly this place, or it is a link: the entry names the place itself"},
+	{"unmount", unix.ENOENT, "the container has no such path"},
 	{"attach the root file system", unix.EINVAL, "root.path has to be a directory"},
 	{"pivot_root", unix.EINVAL, "the current root is one that cannot be pivoted from, such as an initramfs: try --no-pivot"},
 	{"remount", unix.EPERM, "the flag is locked: the host set it on this mount"},
 	{"tmpcopyup", unix.ENOSPC, "the tmpfs is smaller than what it covers: set a larger size"},
+	{"*", unix.ENOSYS, "the kernel, or a filter of system calls that the runtime itself is under, lacks it: mounting needs open_tree(2), fsopen(2) and move_mount(2) (Linux 5.2)"},
 }

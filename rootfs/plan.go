@@ -93,19 +93,7 @@ type planner struct {
 // facts. It returns every complaint at once, each with its pointer; the plan is
 // only good without any, from here or from package bundle. It reads nothing but its arguments.
 func NewPlan(spec *specs.Spec, facts host.Facts, opt Options) (*Plan, fault.List) {
-	p := &planner{Plan: &Plan{Ops: make([]Op, 0, usualOps)}, spec: spec, opt: opt, facts: facts}
-	p.m = machine{
-		setattr:       facts.HasMountSetattr(),
-		nosymfollow:   facts.Kernel.AtLeast(5, 14),
-		lowerdir:      facts.HasOverlayLowerdirPlus(),
-		cloneDetached: facts.Kernel.AtLeast(6, 15),
-		privileged:    facts.Privileged(),
-		mountNS:       opt.MountNS,
-		userNS:        opt.UserNS,
-		nested:        facts.UserNS,
-		pidNS:         opt.PIDNS,
-		noPivot:       opt.NoPivot,
-	}
+	p := newPlanner(spec, facts, opt)
 	p.planRoot()
 	p.planLabel()
 	p.planPropagation()
@@ -122,6 +110,23 @@ func NewPlan(spec *specs.Spec, facts host.Facts, opt Options) (*Plan, fault.List
 	root.opener = p.opener(root)
 	p.sources = append(p.sources, root)
 	return p.Plan, p.bad
+}
+
+func newPlanner(spec *specs.Spec, facts host.Facts, opt Options) *planner {
+	p := &planner{Plan: &Plan{Ops: make([]Op, 0, usualOps)}, spec: spec, opt: opt, facts: facts}
+	p.m = machine{
+		setattr:       facts.HasMountSetattr(),
+		nosymfollow:   facts.Kernel.AtLeast(5, 14),
+		lowerdir:      facts.HasOverlayLowerdirPlus(),
+		cloneDetached: facts.Kernel.AtLeast(6, 15),
+		privileged:    facts.Privileged(),
+		mountNS:       opt.MountNS,
+		userNS:        opt.UserNS,
+		nested:        facts.UserNS,
+		pidNS:         opt.PIDNS,
+		noPivot:       opt.NoPivot,
+	}
+	return p
 }
 
 // complain adds a complaint about field.

@@ -38,3 +38,11 @@ func processHint(op string, errno syscall.Errno) string {
 	}
 	return ""
 }
+
+// mountsHint is hint for the file of mounts add and mounts remove.
+func mountsHint(op string, errno syscall.Errno) string {
+	if op == "open" && errno == syscall.ENOENT || op == "read" && errno == 0 {
+		return "FILE names a JSON document of at most 64 MiB with an array of mounts, as config.json has it"
+	}
+	return ""
+}
