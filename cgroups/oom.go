@@ -2,7 +2,9 @@ package cgroups
 
 import (
 	"encoding/binary"
+	"path"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -104,4 +106,69 @@ func (o *OOM) Close() {
 	if o != nil {
 		unix.Close(o.fd)
 	}
+}
+
+// Kills is how many processes of the group, and of those below, the kernel has
+// killed for want of memory, and where the want was: the group whose limit was
+// reached. That is the container's own or one below it, else the nearest above
+// that has run into its limit, by whatever container; "" is the machine. On v1,
+// which counts no such thing, a group has when its peak came to its limit.
+func (g *Group) Kills() (times uint64, where string) {
+	d, ok := g.State().find("memory")
+	if !ok {
+		return 0, ""
+	}
+	killed, short := killsOf(d)
+	found := ""
+	_ = walk(d.Path, func(dir string) error {
+		if !d.V2 || dir == d.Path { // v2 counts those below, too
+			times += killed(dir)
+		}
+		if found == "" && short(dir) {
+			found = dir
+		}
+		return nil
+	})
+	switch {
+	case times == 0:
+		return 0, ""
+	case found != "":
+		return times, found
+	}
+	for dir := path.Dir(d.Path); below(dir, d.Mountpoint); dir = path.Dir(dir) {
+		if short(dir) {
+			return times, dir
+		}
+	}
+	return times, ""
+}
+
+// killsOf tells how to read a group's kills, and whether it has run into its
+// own limit (Documentation/admin-guide/cgroup-v2.rst, memory.events.local;
+// cgroup-v1/memory.rst).
+func killsOf(d Dir) (killed func(dir string) uint64, short func(dir string) bool) {
+	value := func(dir, file, key string) uint64 {
+		text, _ := readFile(dir, file)
+		return toAmount(valueOf(text, key))
+	}
+	if d.V2 {
+		return func(dir string) uint64 { return value(dir, "memory.events", "oom_kill") },
+			func(dir string) bool { return value(dir, "memory.events.local", "oom") > 0 }
+	}
+	return func(dir string) uint64 { return value(dir, "memory.oom_control", "oom_kill") },
+		func(dir string) bool { return reached(dir, "memory.") || reached(dir, "memory.memsw.") }
+}
+
+// peakSlack is what may be missing to a limit when a charge fails: the kernel
+// charges 64 pages at once where there is room.
+const peakSlack = 256 << 10
+
+// reached tells whether a v1 counter has come to its limit.
+func reached(dir, counter string) bool {
+	amount := func(file string) uint64 {
+		text, _ := readFile(dir, counter+file)
+		return toAmount(strings.TrimSpace(text))
+	}
+	limit := amount("limit_in_bytes")
+	return limit > 0 && amount("max_usage_in_bytes")+peakSlack >= limit
 }

@@ -84,3 +84,58 @@ func TestOOMOnV1(t *testing.T) {
 		t.Errorf("at the end: %d, %v", times, gone)
 	}
 }
+
+// TestKills: whose limit was reached, by what the files of each level say.
+func TestKills(t *testing.T) {
+	const root = "machine/pod/c"
+	v2 := func(oom, kills string) map[string]string {
+		return map[string]string{"memory.events": "oom 9\noom_kill " + kills + "\n", "memory.events.local": "low 0\noom " + oom + "\n"}
+	}
+	v1 := func(peak, kills string) map[string]string {
+		return map[string]string{
+			"memory.oom_control":    "oom_kill_disable 0\noom_kill " + kills + "\n",
+			"memory.limit_in_bytes": "20971520\n", "memory.max_usage_in_bytes": peak + "\n",
+		}
+	}
+	for _, x := range []struct {
+		name  string
+		v2    bool
+		files map[string]map[string]string
+		times uint64
+		where string
+	}{
+		{"none", true, map[string]map[string]string{"c": v2("0", "0"), "": v2("3", "7")}, 0, ""},
+		{"its own", true, map[string]map[string]string{"c": v2("1", "2"), "": v2("3", "7")}, 2, "c"},
+		{"below", true, map[string]map[string]string{"c": v2("0", "1"), "c/in": v2("1", "1")}, 1, "c/in"},
+		{"above", true, map[string]map[string]string{"c": v2("0", "1"), "": v2("2", "5")}, 1, ""},
+		{"the machine", true, map[string]map[string]string{"c": v2("0", "1"), "": v2("0", "1")}, 1, "-"},
+		{"v1, its own", false, map[string]map[string]string{"c": v1("20971520", "1"), "": v1("20971520", "0")}, 1, "c"},
+		{"v1, below", false, map[string]map[string]string{"c": v1("0", "0"), "c/in": v1("20900000", "2")}, 2, "c/in"},
+		{"v1, above", false, map[string]map[string]string{"c": v1("10000000", "1"), "": v1("20971520", "0")}, 1, ""},
+		{"v1, none", false, map[string]map[string]string{"c": v1("20971520", "0")}, 0, ""},
+	} {
+		top := t.TempDir()
+		pod := filepath.Join(top, "machine/pod")
+		for dir, files := range x.files {
+			at := filepath.Join(pod, dir)
+			if err := os.MkdirAll(at, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for name, text := range files {
+				if err := os.WriteFile(filepath.Join(at, name), []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		g := Open(State{Dirs: []Dir{{Path: filepath.Join(top, root), Mountpoint: top, Controllers: []string{"memory"}, V2: x.v2}}})
+		times, where := g.Kills()
+		want := filepath.Join(pod, x.where)
+		switch {
+		case x.where == "-", x.times == 0 && x.where == "":
+			want = ""
+		}
+		if times != x.times || where != want {
+			t.Errorf("%s: %d, %s; want %s", x.name, times, where, want)
+		}
+	}
+}

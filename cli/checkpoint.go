@@ -135,7 +135,7 @@ func (r *runner) restore(c *cli.Context) error {
 		return err
 	}
 	defer container.Unlock()
-	return r.attend(container, create, c.Bool("keep"), func() (int, error) {
+	return r.attend(container, create, c.Bool("keep"), func() (supervise.ExitStatus, error) {
 		return r.accompany(process, signals, create.Detach, nil, func() error {
 			container.Yield()
 			return nil

@@ -71,11 +71,11 @@ func (r *runner) exec(c *cli.Context) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	status, err = r.accompany(process, signals, opt.Detach, nil, process.Execute)
+	ended, err := r.accompany(process, signals, opt.Detach, nil, process.Execute)
 	if err != nil && opt.PidFile != "" {
 		os.Remove(opt.PidFile) // nobody may take the pid for a running one
 	}
-	return status, err
+	return ended.Code(), err
 }
 
 func (r *runner) execOptions(c *cli.Context) (opt libcontainer.ExecOptions, err error) {

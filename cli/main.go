@@ -71,7 +71,7 @@ func (r *runner) app() *cli.App {
 		Commands: []*cli.Command{
 			r.createCommand(), r.runCommand(), r.startCommand(), r.execCommand(), r.stateCommand(),
 			r.killCommand(), r.pauseCommand(), r.resumeCommand(), r.deleteCommand(), r.listCommand(), r.psCommand(),
-			r.updateCommand(), r.eventsCommand(), r.checkpointCommand(), r.restoreCommand(), r.mountsCommand(), r.gcCommand(),
+			r.updateCommand(), r.eventsCommand(), r.checkpointCommand(), r.restoreCommand(), r.waitCommand(), r.mountsCommand(), r.gcCommand(),
 			r.planCommand(), r.specCommand(), r.featuresCommand(),
 		},
 		// Errors are printed in one place, Main.

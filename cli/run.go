@@ -42,14 +42,14 @@ func (r *runner) run(c *cli.Context) error {
 		return err
 	}
 	defer container.Unlock()
-	return r.attend(container, opt, c.Bool("keep"), func() (int, error) {
+	return r.attend(container, opt, c.Bool("keep"), func() (supervise.ExitStatus, error) {
 		return r.foreground(container, process, signals, opt)
 	})
 }
 
 // attend deletes the container when its process has ended, or where stay, which
 // stays with it, fails; and makes the process's status the command's.
-func (r *runner) attend(container *libcontainer.Container, opt libcontainer.CreateOptions, keep bool, stay func() (int, error)) error {
+func (r *runner) attend(container *libcontainer.Container, opt libcontainer.CreateOptions, keep bool, stay func() (supervise.ExitStatus, error)) error {
 	status, err := stay()
 	if err != nil {
 		if opt.PidFile != "" {
@@ -57,7 +57,11 @@ func (r *runner) attend(container *libcontainer.Container, opt libcontainer.Crea
 		}
 		return errors.Join(err, r.finish(container))
 	}
-	if !opt.Detach && !keep {
+	switch {
+	case opt.Detach:
+	case keep:
+		err = container.NoteExit(status)
+	default:
 		err = r.finish(container)
 	}
 	if status == 0 {
@@ -67,7 +71,7 @@ func (r *runner) attend(container *libcontainer.Container, opt libcontainer.Crea
 	if err != nil {
 		r.log.fail(err)
 	}
-	return exitStatus(status)
+	return exitStatus(status.Code())
 }
 
 // finish deletes the container, unless somebody or a failed hook has done that.
@@ -84,7 +88,7 @@ func (r *runner) finish(c *libcontainer.Container) error {
 
 // foreground starts the process and, unless detached, stays with it to its end.
 // The container comes locked; others may work with it from the start on.
-func (r *runner) foreground(c *libcontainer.Container, p *libcontainer.Process, signals *supervise.Signals, opt libcontainer.CreateOptions) (int, error) {
+func (r *runner) foreground(c *libcontainer.Container, p *libcontainer.Process, signals *supervise.Signals, opt libcontainer.CreateOptions) (supervise.ExitStatus, error) {
 	var notify *supervise.Notify
 	if opt.Notify {
 		var err error
@@ -103,7 +107,7 @@ func (r *runner) foreground(c *libcontainer.Container, p *libcontainer.Process, 
 
 // accompany lets the process go and, unless detached, stays with it to its end
 // and returns its status.
-func (r *runner) accompany(p *libcontainer.Process, signals *supervise.Signals, detach bool, notify *supervise.Notify, release func() error) (int, error) {
+func (r *runner) accompany(p *libcontainer.Process, signals *supervise.Signals, detach bool, notify *supervise.Notify, release func() error) (supervise.ExitStatus, error) {
 	var tty *supervise.TTY
 	if p.PTMX != nil {
 		var err error

@@ -29,6 +29,7 @@ import (
 //	notify/         shows the process a socket for sd_notify(3), where asked for
 //	exec.fifo       init waits here for start; removed when it has begun
 //	resources.json  the limits that hold, once update has changed them
+//	exit.json       how it ended, where a foreground run or a wait has seen it
 //
 // The directory itself carries the lock (flock(2)).
 const (
@@ -37,6 +38,7 @@ const (
 	fifoFile   = "exec.fifo"
 
 	resourcesFile = "resources.json"
+	exitFile      = "exit.json"
 
 	// Beside the state directories; no ID has an '@'.
 	seccompCache = "@seccomp"
@@ -360,9 +362,12 @@ func startTime(pid int) (ticks uint64, ended bool, err error) {
 	return parseStat(raw)
 }
 
+// statFields are the fields of /proc/PID/stat from the third on: the second is
+// a name in parentheses that may hold anything.
+func statFields(raw []byte) [][]byte { return bytes.Fields(raw[bytes.LastIndexByte(raw, ')')+1:]) }
+
 func parseStat(raw []byte) (ticks uint64, ended bool, err error) {
-	// The second field is a name in parentheses that may hold anything.
-	fields := bytes.Fields(raw[bytes.LastIndexByte(raw, ')')+1:])
+	fields := statFields(raw)
 	if len(fields) < 20 {
 		return 0, true, fmt.Errorf("stat has %d fields", len(fields))
 	}

@@ -14,5 +14,5 @@
 //	tty, err := OpenTTY(ptmx, os.Stdin, os.Stdout, os.Stderr)
 //	WritePidFile(path, pid)
 //	…                                           // start: execve
-//	code, err := Foreground(Options{…})
+//	status, err := Foreground(Options{…})
 package supervise

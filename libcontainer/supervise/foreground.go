@@ -10,29 +10,26 @@ type Options struct {
 	TTY     *TTY     // nil without a terminal; Foreground closes it
 	Notify  *Notify  // nil without a NOTIFY_SOCKET; Foreground closes it
 
-	// Detach makes Foreground return at once with 0, or where there is a
+	// Detach makes Foreground return at once with success, or where there is a
 	// Notify as soon as the container is ready or has ended.
 	Detach bool
 }
 
 // Foreground is the second half of `run`: it connects the terminal, forwards
-// signals to the container's process and returns when that has ended, with the
-// status that the runtime exits with. The terminal is restored in any case.
-func Foreground(o Options) (exit int, err error) {
+// signals to the container's process and returns when that has ended, with how
+// it has. The terminal is restored in any case.
+func Foreground(o Options) (exit ExitStatus, err error) {
 	defer o.close()
 	if o.Detach {
 		return 0, o.detached()
 	}
 	if err := o.TTY.Start(); err != nil {
-		return -1, err
+		return 0, err
 	}
 	o.Notify.Start(os.Getpid())
 	status, err := o.Signals.Wait(o.Process, o.TTY.Resize)
 	o.TTY.finish(o.Signals)
-	if err != nil {
-		return -1, err
-	}
-	return status.Code(), nil
+	return status, err
 }
 
 // detached ends the collecting first: a manager that loses patience must be

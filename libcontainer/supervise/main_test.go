@@ -76,12 +76,12 @@ func helperForeground() int {
 		attr.Files[0].Close()
 	}
 	o.Process.Pid = p.Pid
-	code, err := Foreground(o)
+	status, err := Foreground(o)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 98
 	}
-	return code
+	return status.Code()
 }
 
 func helperPreserved() int {
