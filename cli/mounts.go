@@ -8,25 +8,34 @@ import (
 
 func (r *runner) mountsCommand() *cli.Command {
 	return &cli.Command{
-		Name:      "mounts",
-		Usage:     "add mounts to a container that runs, or remove them",
-		ArgsUsage: "add|remove ID FILE",
-		Description: "FILE is a JSON array of mounts as config.json has it. add mounts all of them or, where one fails, none; a relative\n" +
-			"source is below the bundle. remove unmounts, from the last entry to the first, what is mounted at their\n" +
-			"destinations, and nothing unless something is mounted at each; of an entry only the destination counts.",
+		Name:  "mounts",
+		Usage: "add mounts to a container that runs, or remove them",
+		Subcommands: []*cli.Command{
+			r.mountsChange("add", "mount what a file lists, all of it or nothing", (*libcontainer.Container).AddMounts,
+				"FILE is a JSON array of mounts as config.json has it; a relative source is below the bundle. Where one fails, those\n"+
+					"before it are unmounted again."),
+			r.mountsChange("remove", "unmount what a file lists, the last entry first", (*libcontainer.Container).RemoveMounts,
+				"FILE is an array as for add, of which only the destinations count. Nothing is unmounted unless something is mounted\n"+
+					"at each of them."),
+		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 3 {
+			if c.NArg() == 0 {
 				return usage("mounts", "takes add or remove, the container's ID and a file")
 			}
-			change := (*libcontainer.Container).AddMounts
-			switch c.Args().First() {
-			case "add":
-			case "remove":
-				change = (*libcontainer.Container).RemoveMounts
-			default:
-				return usage("mounts", "takes add or remove, not "+c.Args().First())
+			return usage("mounts", "takes add or remove, not "+c.Args().First())
+		},
+	}
+}
+
+func (r *runner) mountsChange(name, what string, change func(*libcontainer.Container, string) error, more string) *cli.Command {
+	return &cli.Command{
+		Name: name, Usage: what, ArgsUsage: "ID FILE", Description: more,
+		HideHelpCommand: true, OnUsageError: usageError,
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 2 {
+				return usage("mounts "+name, "takes the container's ID and a file")
 			}
-			return r.locked(c.Args().Get(1), func(container *libcontainer.Container) error { return change(container, c.Args().Get(2)) })
+			return r.locked(c.Args().First(), func(container *libcontainer.Container) error { return change(container, c.Args().Get(1)) })
 		},
 	}
 }

@@ -39,7 +39,7 @@ func mainPage(t table, e edition) string {
 	p.text("Print the version, one \"key: value\" a line.")
 	p.helpOption()
 	p.section("EXIT STATUS")
-	p.text("0, or 1 where the command failed; run and exec have their own.")
+	p.text("0, or 1 where the command failed; run, exec and wait have their own.")
 	p.section("FILES")
 	p.file("/run/berth", "State of the containers, where --root names no other directory; of an ordinary user, $XDG_RUNTIME_DIR/berth.")
 	p.section("ENVIRONMENT")
@@ -87,6 +87,9 @@ func (c command) synopsis() string {
 }
 
 func exitStatus(c command) string {
+	if c.name() == "wait" {
+		return "That of the container's process, 128 and the signal's number where a signal ended it; 255 where wait fails, or nobody knows."
+	}
 	if !c.takes("detach") {
 		return "0, or 1 where it failed; standard error says why."
 	}

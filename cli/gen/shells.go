@@ -85,7 +85,7 @@ _berth() {
 		*)
 			if [ -z "$command" ]; then
 				command="$word"
-			elif [[ " $(_berth_argument "$command" 0) " == " words "*" $word "* ]]; then
+			elif [[ " $(_berth_argument "$command" 0) " == " words"*" $word "* ]]; then
 				command="$command $word"
 			else
 				arguments+=1
