@@ -291,6 +291,9 @@ func condition(name, tested, view string) (bool, error) {
 		return exec.Command("unshare", "-n", "busybox", "ip", "link", "add", "dev0", "type", "veth").Run() == nil, nil
 	case "tmpfs-idmap":
 		return host.Probe().Kernel.AtLeast(6, 3), nil
+	case "swap":
+		raw, err := os.ReadFile("/proc/swaps") // a title, and a line for each
+		return strings.Count(string(raw), "\n") > 1, err
 	case "kept-affinity":
 		return host.Probe().Kernel.AtLeast(6, 2), nil
 	case "weighted-interleave":

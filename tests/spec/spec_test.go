@@ -71,7 +71,7 @@ var places = map[string]place{
 	"ptmx": host, "pty": host, "amd64": host, "sys_resource": host, "loop": host, "bfq": host, "rt_group": host, "veth": host,
 	"numa": host, "cpus2": host, "tmpfs-idmap": host, "weighted-interleave": host, "kept-affinity": host,
 	"cgroup2": v2view, "v2": v2view, "hybrid": v2view, "hugetlb": v2view,
-	"systemd": virtual, "apparmor": virtual, "selinux": virtual, "rdma": virtual, "criu": virtual,
+	"systemd": virtual, "swap": virtual, "apparmor": virtual, "selinux": virtual, "rdma": virtual, "criu": virtual,
 	"resctrl": hardware,
 	"arch":    plan, "berth": plan, "busybox": plan, "controllers": plan, "gcc": plan, "parent": plan, "runc": plan, "crun": plan,
 	"seccomp.json": plan, "no-lsm": host,
