@@ -40,7 +40,7 @@ var runtimes = []string{"berth", "runc"}
 
 // A result is what became of a case with one runtime.
 type result struct {
-	verdict string // ok, FAIL, differs, skip, -
+	verdict string // ok, FAIL, differs, skip, -; "ok, 2nd": when it was tried once more
 	log     string
 	took    time.Duration
 }
@@ -154,6 +154,12 @@ func (b *bench) put(s suite, name, runtime string, r result) {
 	b.result[key(s.name, name, runtime)] = r
 }
 
+func (b *bench) get(s suite, name, runtime string) result {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.result[key(s.name, name, runtime)]
+}
+
 // carryOut runs a suite with one runtime: boot, start, the cases, stop, what is left.
 func (b *bench) carryOut(s suite, runtime string) {
 	own := func(name, log string) { b.put(s, name, runtime, verdict(log)) }
@@ -231,22 +237,36 @@ func (b *bench) runCases(m *machine, s suite) {
 		b.slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-here; <-b.slots }()
-			begin := time.Now()
-			out, errs, err := m.run(c.script, fmt.Sprintf("case%d", i), casePatience)
-			r := result{verdict: "ok", took: time.Since(begin)}
-			if out != c.want || err != nil && strings.HasPrefix(err.Error(), "not done") {
-				r.verdict, r.log = "FAIL", fmt.Sprintf("wanted:\n%sgot (%v):\n%serrors:\n%s", c.want, err, out, errs)
-			}
-			if m.runtime != "berth" && c.runcDiffers != "" {
-				r = theirs(r)
-			}
-			b.put(s, c.name, m.runtime, r)
+			b.put(s, c.name, m.runtime, runCase(m, c, fmt.Sprintf("case%d", i)))
 		})
 		if c.alone {
 			all.Wait()
 		}
 	}
 	all.Wait()
+	// Managers have races of their own, which load brings out: what failed is tried once more, alone.
+	for i, c := range s.cases {
+		if b.get(s, c.name, m.runtime).verdict == "FAIL" {
+			if r := runCase(m, c, fmt.Sprintf("again%d", i)); r.verdict != "FAIL" {
+				r.verdict += ", 2nd"
+				b.put(s, c.name, m.runtime, r)
+			}
+		}
+	}
+}
+
+// runCase runs a case's script, with name for its containers.
+func runCase(m *machine, c step, name string) result {
+	begin := time.Now()
+	out, errs, err := m.run(c.script, name, casePatience)
+	r := result{verdict: "ok", took: time.Since(begin)}
+	if out != c.want || err != nil && strings.HasPrefix(err.Error(), "not done") {
+		r.verdict, r.log = "FAIL", fmt.Sprintf("wanted:\n%sgot (%v):\n%serrors:\n%s", c.want, err, out, errs)
+	}
+	if m.runtime != "berth" && c.runcDiffers != "" {
+		r = theirs(r)
+	}
+	return r
 }
 
 // report makes a test of a case: Berth has to do what is wanted, and runc too unless it is known to differ; otherwise the case
