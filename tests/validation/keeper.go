@@ -18,7 +18,7 @@ import (
 )
 
 // timeout is how long a program may take. The longest wait built into one is 30 seconds.
-const timeout = 60 * time.Second
+const timeout = 2 * time.Minute
 
 // errand is what a keeper is told to do, on its standard input.
 type errand struct {

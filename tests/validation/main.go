@@ -88,8 +88,9 @@ func command() error {
 // repository returns the top directory of berth's module.
 func repository() string {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
-	if err != nil {
-		return "."
+	if err != nil { // there is no go: it is where this runs
+		dir, _ := os.Getwd()
+		return dir
 	}
 	return filepath.Clean(strings.TrimSpace(string(out)))
 }
