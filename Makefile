@@ -51,11 +51,12 @@ lint-c: ## the C under gcc's warnings and its analyzer
 	@for file in $(C_FILES); do \
 		gcc $(C_FLAGS) -c -o /dev/null $$file && gcc $(C_FLAGS) -fanalyzer -c -o /dev/null $$file || exit 1; done
 
-test: ## everything: set-up, check, root tests, scripts, validation suite, arm64, the virtual machine
+test: ## everything: set-up, check, root tests, scripts, managers, validation suite, arm64, the virtual machine
 	@tests/summary $(MAKE) test-all
 
-# One package at a time: root tests look at the mounts and cgroups of the whole machine. The suite comes last and alone,
-# because some of its programs race with the container they started, and load makes them lose.
+# One package at a time: root tests look at the mounts and cgroups of the whole machine. The suite runs alone,
+# because some of its programs race with the container they started, and load makes them lose,
+# and the guests come last: they take both processors.
 .PHONY: test-all
 test-all: setup bin/berth lint lint-c cross-arm64
 	$(GO_TEST) -count=1 -p 1 -v $$(go list ./... | grep -v /validation$$)
