@@ -19,7 +19,7 @@ const (
 )
 
 // attempts is how often a race is tried.
-const attempts = 5
+const attempts = 20
 
 // agree says whether a verdict is as listed.
 func agree(want, got string) bool {
