@@ -47,6 +47,9 @@ func (r *Resources) tightMemory() {
 	r.Late = append(append(r.Late, last), takeFile(&r.Writes, memoryMemsw)...)
 }
 
+// Tight tells whether every page of init's counts.
+func (p *Plan) Tight() bool { return len(p.Resources.Late) > 0 }
+
 // Room refuses where a tight limit of memory leaves less than need, in bytes,
 // for one more process beside what the container uses: the kernel would kill
 // that process or, more likely, init.

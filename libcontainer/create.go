@@ -251,7 +251,7 @@ func (c *creation) claimGroup() error {
 func (c *creation) birth() error {
 	var config nsenter.Config
 	if c.plan.entry == entersByBirth {
-		if err := c.makeGroup(); err != nil {
+		if err := c.makeGroup(0); err != nil {
 			return err
 		}
 		group, err := c.group.FD()
@@ -268,8 +268,10 @@ func (c *creation) birth() error {
 	if err != nil {
 		return err
 	}
-	if err := c.limitGroup(); err != nil {
-		return err
+	if c.plan.entry != entersBySync {
+		if err := c.limitGroup(c.child.PID); err != nil {
+			return err
+		}
 	}
 	files, err := c.handOut()
 	defer func() { closeAll(files) }()
@@ -279,28 +281,26 @@ func (c *creation) birth() error {
 	return c.child.Send(program, files)
 }
 
-// limitGroup sets the group's limits before anything but the waiting preamble
+// limitGroup sets the group's limits before anything but the waiting process
 // is in it, and moves that there where nothing is born in it.
-func (c *creation) limitGroup() error {
+func (c *creation) limitGroup(pid int) error {
 	if c.group == nil {
-		if err := c.makeGroup(); err != nil {
+		if err := c.makeGroup(pid); err != nil {
 			return err
 		}
 	}
 	if err := c.group.Limit(c.plan.Cgroup); err != nil {
 		return err
 	}
-	if c.plan.entry != entersByMove {
-		return nil
+	switch c.plan.entry {
+	case entersByMove, entersBySync:
+		return c.group.Add(pid)
 	}
-	return c.group.Add(c.child.PID)
+	return nil
 }
 
-func (c *creation) makeGroup() error {
-	pid := 0 // nothing is there that could be put into a unit
-	if c.child != nil {
-		pid = c.child.PID
-	}
+// makeGroup makes the groups; a unit begins with the process.
+func (c *creation) makeGroup(pid int) error {
 	group, err := cgroups.Make(c.plan.Cgroup, pid)
 	c.group, c.record.Cgroup = group, group.State()
 	if err != nil {
@@ -389,6 +389,10 @@ func (c *creation) answer(id nsenter.SyncID) (err error) {
 		err = c.plan.Namespaces.writeMaps(c.child.PID)
 	case nsenter.SyncOffsets:
 		err = c.plan.Namespaces.writeOffsets(c.child.PID)
+	case nsenter.SyncGroup:
+		if err = c.adopted(); err == nil {
+			err = c.limitGroup(c.record.PID)
+		}
 	case nsenter.SyncHooks:
 		err = c.beforePivot()
 	case nsenter.SyncLimits:

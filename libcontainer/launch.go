@@ -97,6 +97,7 @@ const (
 	entersByBirth                   // the preamble is born in the group
 	entersByFork                    // what the preamble forks is
 	entersItself                    // what the preamble forks writes itself into cgroup.procs
+	entersBySync                    // what the preamble forks waits until it has been moved
 )
 
 // planEntry decides by what the preamble does before it forks: in a user

@@ -239,6 +239,10 @@ func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg, groups ente
 		forkInto(b, groups.fork)
 	}
 	enterGroups(b, groups.procs)
+	if groups.sync {
+		b.For(nsenter.Origin{Op: "enter", Path: "the control group", Phase: fault.PhaseCgroup})
+		b.Sync(nsenter.SyncGroup)
+	}
 	if late != 0 {
 		origin("/linux/namespaces", "make namespaces", "")
 		b.Unshare(late)
@@ -250,13 +254,14 @@ func (n Namespaces) compile(b *nsenter.Builder, joins []nsenter.Reg, groups ente
 }
 
 // entering is how init comes into the container's groups by what the program
-// does; none where the runtime sees to it.
+// does; none where the preamble is in them.
 type entering struct {
 	fork  nsenter.Reg   // the cgroup2 group to fork into; 0 is none
 	procs []nsenter.Reg // cgroup.procs of every group, for init itself
+	sync  bool          // init waits until the runtime has moved it
 }
 
-func (e entering) late() bool { return e.fork != 0 || len(e.procs) > 0 }
+func (e entering) late() bool { return e.fork != 0 || len(e.procs) > 0 || e.sync }
 
 // enterGroups writes the process into the groups whose cgroup.procs are in the
 // registers; 0 is the writer (cgroups(7)).

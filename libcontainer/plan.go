@@ -73,10 +73,7 @@ func NewPlan(b *bundle.Bundle, facts host.Facts, opt PlanOptions) (*Plan, error)
 
 	p.Cgroup, more = cgroups.NewPlan(spec, opt.ID, facts, cgroups.Options{Manager: opt.CgroupManager, Rootless: opt.Rootless})
 	add()
-	p.entry = planEntry(p.Cgroup.State(), p.Namespaces.forks(), p.Namespaces.has("user") || p.Namespaces.joins("cgroup"))
-	if p.Cgroup.Unit != nil {
-		p.entry = entersByMove // systemd moves it: a unit starts with a process that is there
-	}
+	p.entry = p.planEntry()
 
 	p.Resctrl, more = intelrdt.NewPlan(spec, opt.ID, facts)
 	add()
@@ -174,7 +171,7 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 	if p.Process != nil {
 		p.Process.CompileEarly(b)
 	}
-	p.Namespaces.compile(b, in.joins, entering{fork: in.group, procs: in.procs})
+	p.Namespaces.compile(b, in.joins, entering{fork: in.group, procs: in.procs, sync: p.entry == entersBySync})
 	regs := p.Rootfs.CompileMounts(b, in.sources)
 	switch {
 	case p.hooksBeforePivot():
@@ -231,6 +228,25 @@ func (p *Plan) Compile() (*nsenter.Program, error) {
 		return nil, fault.From(err, "compile the program", "").For("/mounts").In(fault.PhasePlan)
 	}
 	return program, nil
+}
+
+// planEntry decides how init comes into its groups. A unit of systemd's starts with a process that is there; init can
+// be that one if nothing of the program but its cgroup namespace needs the unit's group. The user's systemd may not move
+// what has another's ids.
+func (p *Plan) planEntry() groupEntry {
+	n := p.Namespaces
+	unit := p.Cgroup.Unit
+	switch {
+	case unit == nil:
+		entry := planEntry(p.Cgroup.State(), n.forks(), n.has("user") || n.joins("cgroup"))
+		if entry == entersByFork && p.Cgroup.Tight() {
+			return entersItself // the fork itself takes some of the memory
+		}
+		return entry
+	case n.forks() && n.isNew("cgroup") && !unit.User:
+		return entersBySync
+	}
+	return entersByMove
 }
 
 // received says which registers hold what the runtime hands over: the

@@ -14,6 +14,7 @@ func whole(b *Builder) {
 	b.Sync(SyncMaps)
 	b.Sync(SyncOffsets)
 	b.Fork()
+	b.Sync(SyncGroup)
 	zero := b.OpenHost("/dev/zero", unix.O_RDONLY)
 	b.SendFD(SyncConsole, zero)
 	b.Close(zero)
@@ -24,7 +25,7 @@ func whole(b *Builder) {
 }
 
 // wholeEvents is what Next tells about it, by name.
-var wholeEvents = []string{"maps", "offsets", "pid", "fd console", "hooks", "limits", "ready", "end"}
+var wholeEvents = []string{"maps", "offsets", "pid", "group", "fd console", "hooks", "limits", "ready", "end"}
 
 func eventName(t *testing.T, e Event) string {
 	switch {

@@ -47,6 +47,7 @@ type SyncID uint32
 const (
 	SyncMaps     SyncID = iota + 1 // user namespace made: write the id maps
 	SyncOffsets                    // time namespace made: write its offsets
+	SyncGroup                      // forked, cgroup namespace still to be made: move the process into its group
 	SyncHooks                      // namespaces and mounts made, before the pivot: move network devices, run hooks
 	SyncLimits                     // the next steps give up rights: limits of init and of its group
 	SyncReady                      // all done but execve: write the state
@@ -56,7 +57,7 @@ const (
 )
 
 func (id SyncID) String() string {
-	names := [...]string{"?", "maps", "offsets", "hooks", "limits", "ready", "console", "listener", "mount"}
+	names := [...]string{"?", "maps", "offsets", "group", "hooks", "limits", "ready", "console", "listener", "mount"}
 	if int(id) < len(names) {
 		return names[id]
 	}
