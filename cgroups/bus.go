@@ -12,6 +12,7 @@ import (
 	"berth/cgroups/dbus"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
+	"berth/libcontainer/trace"
 
 	"golang.org/x/sys/unix"
 )
@@ -119,7 +120,9 @@ func (b bus) dial() (*systemd, error) {
 // converse has a conversation with the manager, and begins it anew where that goes away: it does for a moment when it
 // executes itself anew (daemon-reexec), and what has been asked for may be done or not. again says that this is not the
 // first one.
-func (b bus) converse(talk func(s *systemd, again bool) error) error {
+func (b bus) converse(talk func(s *systemd, again bool) error) (err error) {
+	span := trace.Begin("systemd", "systemd", "")
+	defer func() { span.End(err) }()
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
 		s, err := b.dial()
 		if err == nil {

@@ -7,7 +7,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"berth/libcontainer"
+	"berth/libcontainer/fault"
 	"berth/libcontainer/supervise"
+	"berth/libcontainer/trace"
 )
 
 // execFailed is the status of an exec that fails itself; others are the
@@ -58,6 +60,8 @@ func (r *runner) exec(c *cli.Context) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	trace.Subject(c.Args().First())
+	trace.Phase(fault.PhaseState)
 	container, err := libcontainer.Load(r.root, c.Args().First())
 	if err != nil {
 		return 0, err

@@ -11,6 +11,7 @@ import (
 	"berth/libcontainer"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/supervise"
+	"berth/libcontainer/trace"
 )
 
 func (r *runner) startCommand() *cli.Command {
@@ -73,6 +74,7 @@ func (r *runner) killCommand() *cli.Command {
 				}
 				return r.each(chosen, func(container *libcontainer.Container) error { return container.Kill(signal, c.Bool("all")) })
 			}
+			trace.Subject(c.Args().First())
 			container, err := libcontainer.Load(r.root, c.Args().First())
 			if err != nil {
 				return err
@@ -159,5 +161,6 @@ func (r *runner) locked(id string, do func(*libcontainer.Container) error) error
 	}
 	defer container.Unlock()
 	container.Warn = func(e *fault.Error) { r.log.warn(e) }
+	trace.Phase("command")
 	return do(container)
 }

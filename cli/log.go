@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
+	"berth/libcontainer/trace"
 )
 
 // log writes the error that ends a command. Managers read the log's file as
@@ -63,9 +64,10 @@ func detailsOf(e *fault.Error) details {
 	return d
 }
 
-// fail reports the error that ends the command: in the log, and as text on
-// standard error.
+// fail reports the error that ends the command: in the log, as text on standard
+// error, and in the trace.
 func (l *log) fail(err error) {
+	trace.Fail(err)
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintf(os.Stderr, "berth: %s\n", strings.TrimSuffix(line, "\n"))
 	}

@@ -17,6 +17,8 @@ import (
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
 	"berth/libcontainer/process/seccomp"
+	"berth/libcontainer/trace"
+	"berth/nsenter"
 )
 
 // Set by the Makefile (-X).
@@ -29,7 +31,8 @@ var (
 // a foreground container's process, or 1 with the error written to the log and
 // to standard error.
 func Main(args []string) int {
-	r := &runner{log: &log{}}
+	r := &runner{log: &log{}, begun: nsenter.Begun()}
+	defer r.endTrace()
 	err := r.app().Run(args)
 	var status exitStatus
 	switch {
@@ -54,6 +57,7 @@ type runner struct {
 	manager  string
 	rootless cgroups.Rootless
 	log      *log
+	begun    []trace.Event // see nsenter.Begun
 }
 
 func (r *runner) app() *cli.App {
@@ -104,6 +108,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log", Usage: "append errors to this `file`, besides standard error"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "format of the log: text or json"},
 		&cli.BoolFlag{Name: "debug", Usage: "log warnings and notes too"},
+		&cli.StringFlag{Name: "trace", Usage: "append what the command spends its time on to this `file`, for ui.perfetto.dev; with the ids of TRACEPARENT"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "let systemd manage the control groups: --cgroup-manager systemd"},
 		&cli.StringFlag{Name: "cgroup-manager", Value: "cgroupfs", Usage: "what manages the control groups: cgroupfs, systemd or disabled"},
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "be content with the control groups that may be made: true, false, or auto for all but the host's root"},
@@ -133,6 +138,9 @@ func runtimeDir() string {
 
 func (r *runner) before(c *cli.Context) error {
 	if err := r.log.open(c.String("log"), c.String("log-format"), c.Bool("debug")); err != nil {
+		return err
+	}
+	if err := r.beginTrace(c); err != nil {
 		return err
 	}
 	root, err := filepath.Abs(c.String("root"))
@@ -194,5 +202,6 @@ func containerID(c *cli.Context) (string, error) {
 		return "", &fault.Error{Op: c.Command.Name, Code: "usage",
 			Msg: fmt.Sprintf("takes the container's ID and nothing else, not %d arguments", c.NArg())}
 	}
+	trace.Subject(c.Args().First())
 	return c.Args().First(), nil
 }

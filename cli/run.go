@@ -8,6 +8,7 @@ import (
 
 	"berth/libcontainer"
 	"berth/libcontainer/supervise"
+	"berth/libcontainer/trace"
 )
 
 func (r *runner) runCommand() *cli.Command {
@@ -52,6 +53,7 @@ func (r *runner) run(c *cli.Context) error {
 func (r *runner) attend(container *libcontainer.Container, opt libcontainer.CreateOptions, keep bool, stay func() (supervise.ExitStatus, error)) error {
 	status, err := stay()
 	if err != nil {
+		trace.Fail(err)
 		if opt.PidFile != "" {
 			os.Remove(opt.PidFile) // nobody may take the pid for a running one
 		}
@@ -119,6 +121,7 @@ func (r *runner) accompany(p *libcontainer.Process, signals *supervise.Signals, 
 	if err := release(); err != nil {
 		return 0, err
 	}
+	trace.Phase("container")
 	return supervise.Foreground(supervise.Options{
 		Process: supervise.Process{Pid: p.PID, Pidfd: p.Pidfd},
 		Signals: signals, TTY: tty, Notify: notify, Detach: detach,

@@ -15,6 +15,7 @@ import (
 
 	"berth/cgroups"
 	"berth/libcontainer/fault"
+	"berth/libcontainer/trace"
 )
 
 // Container is one container's state directory and what may be done with it.
@@ -57,6 +58,7 @@ func Load(root, id string) (*Container, error) {
 // Acquire is Load, with the container's lock held until Unlock. It waits for
 // whoever has it, such as a create that is not done.
 func Acquire(root, id string) (*Container, error) {
+	trace.Phase(fault.PhaseState)
 	c, err := find(root, id)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"berth/libcontainer/host"
 	"berth/libcontainer/netdev"
 	"berth/libcontainer/supervise"
+	"berth/libcontainer/trace"
 	"berth/nsenter"
 	"berth/rootfs"
 )
@@ -45,6 +46,7 @@ type testHooks struct {
 // exec.fifo (opt.Fifo), or for Process.Release. Whatever fails, all that was
 // made is taken back. The container is returned locked.
 func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
+	trace.Phase(fault.PhaseConfig)
 	b, err := bundle.Load(opt.Bundle)
 	if err != nil {
 		return nil, nil, err
@@ -59,10 +61,12 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	if err := opt.checkTerminal(b.Spec.Process != nil && b.Spec.Process.Terminal); err != nil {
 		return nil, nil, err
 	}
+	trace.Phase("facts")
 	facts := opt.Facts(b.Spec)
 	if opt.test.facts != nil {
 		opt.test.facts(&facts)
 	}
+	trace.Phase(fault.PhasePlan)
 	opt.Env = append(opt.Env, HomeVariable(b)...)
 	plan, err := NewPlan(b, facts, opt.PlanOptions)
 	if err != nil {
@@ -87,6 +91,7 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 		(&Container{Warn: opt.Warn}).warn(note)
 	}
 	plan.Rootfs.ReadLinks()
+	trace.Phase("seccomp")
 	if err := plan.CompileSeccomp(filepath.Join(opt.Root, seccompCache)); err != nil {
 		return nil, nil, err
 	}
@@ -95,7 +100,7 @@ func Create(opt CreateOptions) (_ *Container, _ *Process, err error) {
 	c.listen = func(fd *os.File) error {
 		return c.sendListener(plan.Process.Listener(), fd, c.process.PID, specs.StateCreating)
 	}
-	defer func() { err = c.undo.OnError(err) }()
+	defer func() { err = c.takeBackOn(err) }()
 	if err := c.makeState(); err != nil {
 		return nil, nil, err
 	}
@@ -144,6 +149,7 @@ type creation struct {
 // makeState makes the state directory and records what will be made, before
 // any of it is.
 func (c *creation) makeState() (err error) {
+	trace.Phase(fault.PhaseState)
 	// Nobody else may come near exec.fifo, which any user may write to.
 	if err := makeRoot(c.opt.Root, c.opt.Sticky); err != nil {
 		return err
@@ -264,6 +270,7 @@ func (c *creation) birth() error {
 	if err := c.bear(config, c.adopts()); err != nil {
 		return err
 	}
+	trace.Phase("compile")
 	program, err := c.compile()
 	if err != nil {
 		return err
@@ -273,6 +280,7 @@ func (c *creation) birth() error {
 			return err
 		}
 	}
+	trace.Phase("sources")
 	files, err := c.handOut()
 	defer func() { closeAll(files) }()
 	if err != nil {
@@ -289,6 +297,7 @@ func (c *creation) limitGroup(pid int) error {
 			return err
 		}
 	}
+	trace.Phase("cgroup limits")
 	if err := c.group.Limit(c.plan.Cgroup); err != nil {
 		return err
 	}
@@ -301,6 +310,7 @@ func (c *creation) limitGroup(pid int) error {
 
 // makeGroup makes the groups; a unit begins with the process.
 func (c *creation) makeGroup(pid int) error {
+	trace.Phase(fault.PhaseCgroup)
 	group, err := cgroups.Make(c.plan.Cgroup, pid)
 	c.group, c.record.Cgroup = group, group.State()
 	if err != nil {
@@ -318,6 +328,15 @@ func (c *creation) makeGroup(pid int) error {
 func (c *creation) adopts() bool {
 	n := c.plan.Namespaces
 	return c.opt.Reap && (n.forks() || !c.opt.NoSubreaper && !n.isNew("pid"))
+}
+
+// takeBackOn returns err, and takes back what was made unless it is nil.
+func (c *creation) takeBackOn(err error) error {
+	if err != nil {
+		trace.Fail(err)
+		trace.Phase("undo")
+	}
+	return c.undo.OnError(err)
 }
 
 // abandon takes back all that was made, after a failure.

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
+	"berth/libcontainer/trace"
 )
 
 // killPatience is how long a killed container may take to end.
@@ -35,6 +36,7 @@ func (c *Container) Delete(force bool) error {
 // stop kills what runs, takes back what was made and runs the poststop hooks,
 // whose failure is only worth a word (runtime.md#lifecycle).
 func (c *Container) stop(hooks *specs.Hooks) error {
+	trace.Phase("kill")
 	if err := c.killInit(); err != nil {
 		return err
 	}
@@ -74,6 +76,7 @@ func (c *Container) killInit() error {
 // takeBack removes all that create made, in any state that a killed runtime
 // may have left it in.
 func (c *Container) takeBack() error {
+	trace.Phase(fault.PhaseCgroup)
 	group := c.group()
 	if err := group.Kill(); err != nil {
 		return err
@@ -81,6 +84,7 @@ func (c *Container) takeBack() error {
 	if err := group.Delete(); err != nil {
 		return err
 	}
+	trace.Phase(fault.PhaseState)
 	if err := c.record.Resctrl.Delete(); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"berth/libcontainer/bundle"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
+	"berth/libcontainer/trace"
 	"berth/nsenter"
 )
 
@@ -69,10 +70,12 @@ func (c *Container) exec(opt ExecOptions) (*Process, error) {
 		return nil, err
 	}
 	defer target.Close()
+	trace.Phase(fault.PhasePlan)
 	plan, err := c.preparedExec(opt)
 	if err != nil {
 		return nil, err
 	}
+	trace.Phase(fault.PhaseCgroup)
 	group, err := c.execGroup(opt.Cgroups, opt.Rootless.Holds(plan.facts), opt.Warn)
 	if err != nil {
 		return nil, err
@@ -273,6 +276,7 @@ func (e *execution) birth() error {
 	if err := e.start(born); err != nil {
 		return e.explainStart(err)
 	}
+	trace.Phase("compile")
 	program, err := e.plan.compile()
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
 	"berth/libcontainer/supervise"
+	"berth/libcontainer/trace"
 	"berth/nsenter"
 )
 
@@ -43,13 +44,16 @@ func (c *Container) runHooks(h *specs.Hooks, kind string, status specs.Container
 		return nil
 	}
 	for _, k := range hookKinds(h) {
-		if k.name != kind {
+		if k.name != kind || len(k.hooks) == 0 {
 			continue
 		}
+		trace.Phase(fault.PhaseHooks)
 		for i, hook := range k.hooks {
+			span := trace.Begin("hook", kind, hook.Path)
 			err := c.runHook(kind, supervise.HookCall{
 				Hook: hook, At: fault.Pointer("/hooks").At(kind).Index(i), State: c.hookState(status, c.pidFor(kind)), Dir: c.record.Bundle,
 			})
+			span.End(err)
 			if err != nil && kind != "poststop" {
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 	"berth/cgroups"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/supervise"
+	"berth/libcontainer/trace"
 	"berth/nsenter"
 )
 
@@ -65,6 +66,7 @@ type explainer func(err error, pid int) error
 // release lets a process that waits at SyncReady execute its program, and
 // waits until it has.
 func (p *Process) release() error {
+	trace.Phase(fault.PhaseExec)
 	if err := p.child.Go(nsenter.SyncReady); err != nil {
 		return err
 	}
@@ -155,6 +157,7 @@ func (l *launch) bear(config nsenter.Config, adopt bool) (err error) {
 			return err
 		}
 	}
+	trace.Phase("preamble")
 	config.Stdio, config.Preserve = l.options.Stdio, l.options.Preserved
 	if l.child, err = nsenter.Start(config); err != nil {
 		return err
@@ -168,6 +171,7 @@ func (l *launch) bear(config nsenter.Config, adopt bool) (err error) {
 // before, and may be nil.
 func (l *launch) converse(answer func(nsenter.SyncID) error, watch func(nsenter.Event)) error {
 	for {
+		trace.Phase("walker")
 		event, err := l.child.Next()
 		if err != nil {
 			return l.outOfMemory(l.explain(err, cmp.Or(l.process.PID, l.child.PID)))
@@ -187,6 +191,7 @@ func (l *launch) converse(answer func(nsenter.SyncID) error, watch func(nsenter.
 		case event.FD != nil:
 			l.process.PTMX = event.FD
 		default:
+			trace.Phase(event.Sync.String())
 			err = answer(event.Sync)
 		}
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
 	"berth/libcontainer/supervise"
+	"berth/libcontainer/trace"
 )
 
 // RestoreOptions is what restore is asked for.
@@ -30,6 +31,7 @@ type RestoreOptions struct {
 // runs already when Restore returns; there is nothing to release. Whatever
 // fails, all that was made is taken back. The container is returned locked.
 func Restore(opt RestoreOptions) (_ *Container, _ *Process, err error) {
+	trace.Phase(fault.PhaseConfig)
 	b, err := bundle.Load(opt.Bundle)
 	if err != nil {
 		return nil, nil, err
@@ -48,7 +50,9 @@ func Restore(opt RestoreOptions) (_ *Container, _ *Process, err error) {
 		opt.Mounts = append(opt.Mounts, supervise.NotifyMount(filepath.Join(opt.Root, opt.ID, notifyDir)))
 		opt.Notify = true
 	}
+	trace.Phase("facts")
 	facts := Facts(b.Spec)
+	trace.Phase(fault.PhasePlan)
 	plan, err := NewPlan(b, facts, opt.PlanOptions)
 	if err != nil {
 		return nil, nil, err
@@ -68,7 +72,7 @@ func Restore(opt RestoreOptions) (_ *Container, _ *Process, err error) {
 	if r.request, err = planRestore(opt.CRIU, plan, images.external, images.descriptors, host.Mounts(mountinfo)); err != nil {
 		return nil, nil, err
 	}
-	defer func() { err = r.undo.OnError(err) }()
+	defer func() { err = r.takeBackOn(err) }()
 	if err := r.makeState(); err != nil {
 		return nil, nil, err
 	}
@@ -165,6 +169,7 @@ func (r *restoration) restore() error {
 			return err
 		}
 	}
+	trace.Phase("criu")
 	worker, err := criu.Start(criu.Config{
 		Stdio: r.opt.Stdio, Files: joined, Images: r.request.Images, Work: r.request.Work,
 		Bind: &[2]string{r.plan.Rootfs.Root, r.request.Root},

@@ -12,6 +12,7 @@ import (
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
 	"berth/libcontainer/process"
+	"berth/libcontainer/trace"
 	"berth/nsenter"
 )
 
@@ -30,6 +31,7 @@ func (c *Container) Start() error {
 	if !c.record.Process {
 		return errNoProcess(c.ID)
 	}
+	trace.Phase(fault.PhaseConfig)
 	hooks, err := c.hooksFor("startContainer", "poststart")
 	if err != nil {
 		return err
@@ -58,15 +60,21 @@ func (c *Container) hooksFor(kinds ...string) (*specs.Hooks, error) {
 // hooked runs release between the startContainer and the poststart hooks.
 func (c *Container) hooked(hooks *specs.Hooks, release func() error) error {
 	if err := c.runHooks(hooks, "startContainer", specs.StateCreated); err != nil {
-		return errors.Join(err, c.stop(hooks))
+		return c.stopAfter(err, hooks)
 	}
 	if err := release(); err != nil {
 		return err
 	}
 	if err := c.runHooks(hooks, "poststart", specs.StateRunning); err != nil {
-		return errors.Join(err, c.stop(hooks))
+		return c.stopAfter(err, hooks)
 	}
 	return nil
+}
+
+// stopAfter stops and deletes the container, of which a hook has failed.
+func (c *Container) stopAfter(err error, hooks *specs.Hooks) error {
+	trace.Fail(err)
+	return errors.Join(err, c.stop(hooks))
 }
 
 func describe(s specs.ContainerState) string {
@@ -101,6 +109,7 @@ func (c *Container) spec() (*specs.Spec, error) {
 // release opens exec.fifo, where init waits, and waits for execve: end of file
 // is success, a record is the step that failed.
 func (c *Container) release() error {
+	trace.Phase(fault.PhaseExec)
 	// Before init is let go: it may have ended and been reaped right after.
 	pidfd, err := unix.PidfdOpen(c.record.PID, 0)
 	if err != nil {

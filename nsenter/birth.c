@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef MFD_EXEC
@@ -127,13 +128,26 @@ static _Noreturn void become_preamble(int channel)
 	_exit(1);
 }
 
-/* needed tells whether the command line is one that starts a process in a
- * container. One that only looks like it costs a process that ends with the
- * command. musl gives constructors no arguments. */
-static int needed(void)
+enum { PREAMBLE = 1, TRACE = 2 };
+
+/* is_trace tells the option --trace, as the command line may have it. */
+static int is_trace(const char *arg)
+{
+	size_t dashes = strspn(arg, "-");
+
+	if (dashes < 1 || dashes > 2 || strncmp(arg + dashes, "trace", 5) != 0)
+		return 0;
+	return arg[dashes + 5] == 0 || arg[dashes + 5] == '=';
+}
+
+/* wanted tells whether the command line is one that starts a process in a
+ * container, and whether it is to be traced. One that only looks like the first
+ * costs a process that ends with the command, one like the second a look at the
+ * clock. musl gives constructors no arguments. */
+static int wanted(void)
 {
 	char line[4096];
-	int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+	int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC), what = 0;
 	ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
 
 	if (fd >= 0)
@@ -141,20 +155,19 @@ static int needed(void)
 	if (n <= 0)
 		return 0;
 	line[n] = 0;
-	for (char *arg = line; arg < line + n; arg += strlen(arg) + 1)
+	for (char *arg = line; arg < line + n; arg += strlen(arg) + 1) {
 		if (!strcmp(arg, "exec") || !strcmp(arg, "run") || !strcmp(arg, "create"))
-			return 1;
-	return 0;
+			what |= PREAMBLE;
+		if (is_trace(arg))
+			what |= TRACE;
+	}
+	return what;
 }
 
-/* bear_early comes before prefault's constructor, which binds the process to
- * one processor. */
-__attribute__((constructor(101))) static void bear_early(void)
+static void bear(void)
 {
 	int pair[2], on = 1;
 
-	if (getenv(ENVIRONMENT) != NULL || !needed())
-		return;
 	for (int fd = 0; fd < 3; fd++)
 		if (fcntl(fd, F_GETFD) < 0)
 			return; /* the Go runtime opens /dev/null there */
@@ -168,4 +181,29 @@ __attribute__((constructor(101))) static void bear_early(void)
 	early.socket = pair[0];
 	if (early.pid < 0)
 		close(pair[0]);
+}
+
+struct start nsenter_start;
+
+static int64_t time_of(clockid_t clock)
+{
+	struct timespec now;
+
+	return clock_gettime(clock, &now) < 0 ? 0 : (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* begin comes before prefault's constructor, which binds the process to one
+ * processor. */
+__attribute__((constructor(101))) static void begin(void)
+{
+	int what = getenv(ENVIRONMENT) == NULL ? wanted() : 0;
+
+	if (what & TRACE) {
+		nsenter_start.begun = time_of(CLOCK_REALTIME);
+		nsenter_start.used = time_of(CLOCK_PROCESS_CPUTIME_ID);
+	}
+	if (what & PREAMBLE)
+		bear();
+	if (what & TRACE)
+		nsenter_start.born = time_of(CLOCK_REALTIME);
 }

@@ -2,6 +2,7 @@
 #ifndef BERTH_BIRTH_H
 #define BERTH_BIRTH_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 /* nsenter_seal opens this very executable in a form that a container cannot
@@ -19,5 +20,15 @@ struct early_child {
 /* nsenter_early hands over the preamble that was born before the Go runtime
  * started, once. */
 struct early_child nsenter_early(void);
+
+/* start is how this process began, where the command line has --trace: else all
+ * is 0. Times are nanoseconds since 1970. */
+struct start {
+	int64_t begun; /* the first of our instructions */
+	int64_t used;  /* processor time until then: execve, and since fork */
+	int64_t born;  /* the early preamble is there, or none is needed */
+};
+
+extern struct start nsenter_start;
 
 #endif

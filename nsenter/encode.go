@@ -48,6 +48,9 @@ func (p *Program) Encode() ([]byte, error) {
 	return append(out, p.data...), nil
 }
 
+// setTimed makes an encoded program one that comes with memory for its times.
+func setTimed(program []byte) { (*C.struct_header)(unsafe.Pointer(&program[0])).timed = 1 }
+
 func (s *Step) encode() (C.struct_step, error) {
 	out := C.struct_step{
 		call:          C.uint32_t(s.Call),

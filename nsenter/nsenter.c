@@ -25,6 +25,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ENVIRONMENT "_BERTH_NSENTER"
@@ -46,6 +47,10 @@ static const struct header *program;
 static struct step *steps;
 static char *data;
 static const char *data_end; /* its last byte, which is 0 */
+
+/* When each step began, in nanoseconds since 1970: memory that the runtime sees,
+ * too. NULL unless the command is traced. */
+static int64_t *times;
 
 static _Noreturn void quit(void)
 {
@@ -502,6 +507,15 @@ static long system_call(const struct step *s, const uint64_t *a)
 	return -errno;
 }
 
+/* note_time: of this clock no time namespace has an offset. */
+static void note_time(uint32_t at)
+{
+	struct timespec now;
+
+	if (times && clock_gettime(CLOCK_REALTIME, &now) == 0)
+		times[at] = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 /* walk executes the steps. It only ever moves forward, so it ends. */
 static _Noreturn void walk(void)
 {
@@ -512,12 +526,16 @@ static _Noreturn void walk(void)
 		uint64_t value = 0;
 		long result;
 
+		note_time(at);
 		resolve(s, a);
 		if (s->call >= COMPOSITE) {
 			result = composite(s, a, &value);
 		} else {
 			result = system_call(s, a);
 		}
+		/* A profile need not allow to ask for the time. */
+		if (s->call == SYS_seccomp)
+			times = NULL;
 		if (result < 0) {
 			if (!accepted(s, -result))
 				fail_step(at, s, a, (int)-result);
@@ -616,6 +634,22 @@ static int load(int fd)
 	return valid(size) && relocate(r);
 }
 
+/* share maps the memory for the times. */
+static int share(int fd)
+{
+	size_t size = program->steps * sizeof(*times);
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || st.st_size < (off_t)size || size == 0)
+		return 0;
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (at == MAP_FAILED)
+		return 0;
+	times = at;
+	return 1;
+}
+
 static void receive(void)
 {
 	int fds[FDS_PER_MESSAGE + 1];
@@ -625,6 +659,8 @@ static void receive(void)
 	if (m.kind != MESSAGE_PROGRAM || have == 0 || !load(fds[0]))
 		fail(REFUSED, EBADMSG);
 	size_t stored = 0, from = 1;
+	if (program->timed && (have == from || !share(fds[from++])))
+		fail(REFUSED, EBADMSG);
 	for (;;) {
 		for (; from < have && stored < program->fds; from++)
 			reg[++stored] = (uint64_t)fds[from];

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
+	"berth/libcontainer/trace"
 )
 
 // environment is the variable that tells the preamble the number of its
@@ -40,6 +41,7 @@ type Child struct {
 	expect  []SyncID
 	init    int      // the pid that the program forked, once known
 	pending *message // what came first from init, until Next has told its pid
+	times   *times   // nil unless the command is traced
 }
 
 // Start makes a child that waits for its program.
@@ -110,13 +112,23 @@ func (c *Child) Send(p *Program, fds []*os.File) error {
 	if err != nil {
 		return &fault.Error{Op: "encode the program", Err: err, Phase: fault.PhasePlan}
 	}
+	numbers := make([]int, 1, 2+len(fds))
+	if trace.On() {
+		memory, err := c.timeSteps(p)
+		if err != nil {
+			return err
+		}
+		defer memory.Close()
+		setTimed(raw)
+		numbers = append(numbers, int(memory.Fd()))
+	}
 	memfd, err := sealed("berth-program", raw)
 	if err != nil {
 		return err
 	}
 	defer memfd.Close()
-	numbers := make([]int, 0, 1+len(fds))
-	for _, f := range append([]*os.File{memfd}, fds...) {
+	numbers[0] = int(memfd.Fd())
+	for _, f := range fds {
 		numbers = append(numbers, int(f.Fd()))
 	}
 	c.program, c.expect = p, p.Syncs()
@@ -153,6 +165,7 @@ func (c *Child) Next() (Event, error) {
 	}
 	switch m.kind {
 	case 0:
+		c.times.end(nil)
 		return Event{End: true}, nil
 	case messageSync:
 		if len(c.expect) == 0 || c.expect[0] != SyncID(m.id) {
@@ -168,7 +181,9 @@ func (c *Child) Next() (Event, error) {
 		}
 		return Event{Sync: SyncID(m.id), FD: m.fd}, nil
 	case messageFailed:
-		return Event{}, c.program.Failure(m.id, syscall.Errno(m.value), string(m.text))
+		failure := c.program.Failure(m.id, syscall.Errno(m.value), string(m.text))
+		c.times.end(failure)
+		return Event{}, failure
 	}
 	return Event{}, disorder("message of kind %d", m.kind)
 }

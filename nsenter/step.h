@@ -53,7 +53,7 @@ struct header {
 	uint32_t relocations;
 	uint32_t data; /* bytes */
 	uint32_t fds;  /* registers 1..fds are descriptors that come with the program */
-	uint32_t unused;
+	uint32_t timed; /* 1: behind the program comes a descriptor of memory for one time a step, before the others */
 };
 
 _Static_assert(sizeof(struct header) % 8 == 0, "steps follow the header");

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"syscall"
 )
 
@@ -20,77 +20,86 @@ var (
 	errNoFile  = errors.New("not a regular file")
 )
 
-// line is one event of the file.
-type line struct {
-	Name     string         `json:"name"`
-	Category string         `json:"cat,omitempty"`
-	Phase    string         `json:"ph"` // "X": complete event; "M": metadata
-	Begin    json.Number    `json:"ts,omitempty"`
-	Duration json.Number    `json:"dur,omitempty"`
-	PID      int            `json:"pid"`
-	TID      int            `json:"tid"`
-	Color    string         `json:"cname,omitempty"`
-	Args     map[string]any `json:"args,omitempty"`
-}
-
-// microseconds is the unit of the format, from nanoseconds.
-func microseconds(ns int64) json.Number {
-	return json.Number(fmt.Sprintf("%d.%03d", ns/1000, ns%1000))
-}
-
-func (r *recorder) line(e Event, pid int) line {
-	l := line{Name: e.Name, Category: e.Kind, Phase: "X", Begin: microseconds(e.Begin), Duration: microseconds(max(e.End-e.Begin, 0)),
-		PID: pid, TID: pid, Args: e.Args}
-	if _, failed := e.Args[argError]; failed {
-		l.Color = "terrible" // chrome://tracing's red
-	}
-	if len(r.caller) > 0 {
-		l.Args = maps.Clone(r.caller)
-		maps.Copy(l.Args, e.Args)
-	}
-	return l
-}
-
-// lines are the track's events, with its name. A process has one thread that matters.
-func (r *recorder) lines(t Track) (out []line) {
-	for _, what := range []string{"process_name", "thread_name"} {
-		out = append(out, line{Name: what, Phase: "M", PID: t.PID, TID: t.PID, Args: map[string]any{"name": t.Name}})
-	}
-	for _, e := range t.Events {
-		out = append(out, r.line(e, t.PID))
-	}
-	return out
-}
-
-// write ends the last phase, when all but that is ready to be written.
+// write ends the last phase when all but that is ready to be written.
 func (r *recorder) write() error {
-	var lines []line
+	text := make([]byte, 0, 64<<10)
 	for _, tracks := range r.late {
 		for _, t := range tracks() {
-			lines = append(lines, r.lines(t)...)
+			text = r.appendTrack(text, t)
 		}
 	}
+	last := r.own.Events[r.phase]
 	r.own.PID = os.Getpid()
-	last := &r.own.Events[r.phase]
-	last.End = last.Begin
-	lines = append(lines, r.lines(r.own)...)
-	var text bytes.Buffer
-	for i := range lines {
-		if i == len(lines)-1 {
-			last.End = r.now()
-			lines[i] = r.line(*last, r.own.PID)
-		}
-		raw, err := json.Marshal(lines[i])
-		if err != nil {
-			return err
-		}
-		if i > 0 {
-			text.WriteString(",\n")
-		}
-		text.Write(raw)
+	r.own.Events = slices.Delete(r.own.Events, r.phase, r.phase+1)
+	text = r.appendTrack(text, r.own)
+	last.End = r.now()
+	text = r.appendEvent(text, last, r.own.PID)
+	text = append(bytes.TrimSuffix(text, []byte(separator)), '\n')
+	return withFile(r.path, func(f *os.File) error { return appendTo(f, text) })
+}
+
+const separator = ",\n"
+
+// appendTrack appends the track's events, with its name. A process has one thread that matters.
+func (r *recorder) appendTrack(text []byte, t Track) []byte {
+	for _, what := range []string{"process_name", "thread_name"} {
+		text = append(text, `{"ph":"M","name":"`+what+`"`...)
+		text = appendPID(text, t.PID)
+		text = appendArgs(text, []Arg{{"name", t.Name}})
+		text = append(text, "}"+separator...)
 	}
-	text.WriteByte('\n')
-	return withFile(r.path, func(f *os.File) error { return appendTo(f, text.Bytes()) })
+	for _, e := range t.Events {
+		text = r.appendEvent(text, e, t.PID)
+	}
+	return text
+}
+
+// appendEvent appends a "complete event".
+func (r *recorder) appendEvent(text []byte, e Event, pid int) []byte {
+	text = appendString(append(text, `{"ph":"X","name":`...), e.Name)
+	text = appendString(append(text, `,"cat":`...), e.Kind)
+	text = appendTime(append(text, `,"ts":`...), e.Begin)
+	text = appendTime(append(text, `,"dur":`...), max(e.End-e.Begin, 0))
+	text = appendPID(text, pid)
+	if e.failed() {
+		text = append(text, `,"cname":"terrible"`...) // chrome://tracing's red
+	}
+	text = appendArgs(text, e.Args, r.caller...)
+	return append(text, "}"+separator...)
+}
+
+func appendPID(text []byte, pid int) []byte {
+	text = strconv.AppendInt(append(text, `,"pid":`...), int64(pid), 10)
+	return strconv.AppendInt(append(text, `,"tid":`...), int64(pid), 10)
+}
+
+func appendArgs(text []byte, args []Arg, more ...Arg) []byte {
+	if len(args)+len(more) == 0 {
+		return text
+	}
+	before := `,"args":{`
+	for _, a := range slices.Concat(args, more) {
+		text = appendString(append(text, before...), a.Key)
+		text = appendString(append(text, ':'), a.Value)
+		before = ","
+	}
+	return append(text, '}')
+}
+
+// appendTime appends nanoseconds as microseconds, the format's unit.
+func appendTime(text []byte, ns int64) []byte {
+	text = strconv.AppendInt(text, ns/1000, 10)
+	return append(text, '.', byte('0'+ns/100%10), byte('0'+ns/10%10), byte('0'+ns%10))
+}
+
+func appendString(text []byte, s string) []byte {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\' {
+			raw, _ := json.Marshal(s) // no string fails
+			return append(text, raw...)
+		}
+	}
+	return append(append(append(text, '"'), s...), '"')
 }
 
 // prepare makes the file and looks whether it can be appended to. It returns its absolute name.

@@ -8,6 +8,7 @@ package trace
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -16,8 +17,11 @@ type Event struct {
 	Name       string
 	Kind       string // the event's category: "phase" and whatever Begin is called with
 	Begin, End int64
-	Args       map[string]any
+	Args       []Arg
 }
+
+// Arg is one of an event's arguments, which viewers show when it is selected.
+type Arg struct{ Key, Value string }
 
 // Track is what one process did.
 type Track struct {
@@ -31,8 +35,8 @@ type Span struct{ at int }
 
 type recorder struct {
 	path   string
-	caller map[string]any // the ids of TRACEPARENT
-	zero   time.Time      // time goes on from here by the monotonic clock
+	caller []Arg     // the ids of TRACEPARENT
+	zero   time.Time // time goes on from here by the monotonic clock
 	own    Track
 	phase  int   // which of own.Events is the phase that goes on
 	open   []int // which are spans that have not ended
@@ -74,7 +78,10 @@ func Open(path, command, caller string, earlier []Event) error {
 	return nil
 }
 
-const kindPhase = "phase"
+const (
+	kindPhase = "phase"
+	kindPart  = "part" // of a span
+)
 
 // Subject adds to how the process is called in the trace.
 func Subject(name string) {
@@ -83,7 +90,7 @@ func Subject(name string) {
 	}
 }
 
-// Phase begins the next phase, which ends the one before.
+// Phase begins the next phase, which ends the one before. Within a span it is a part of that.
 func Phase[S ~string](name S) {
 	if current != nil {
 		current.next(string(name))
@@ -105,7 +112,7 @@ func (s Span) End(err error) {
 	}
 }
 
-// Fail marks the phase as failed, unless err is nil: what follows is no part of what went wrong.
+// Fail marks the phase as failed, unless err is nil or it has been told of it: what follows is no part of what went wrong.
 func Fail(err error) {
 	if err != nil && current != nil {
 		current.fail(err)
@@ -119,20 +126,16 @@ func Late(tracks func() []Track) {
 	}
 }
 
-// Close ends the recording and writes the file. err is what the command failed with, or nil; it marks the last phase,
-// unless Fail has been told of it.
-func Close(err error) error {
+// Close ends the recording and writes the file.
+func Close() error {
 	r := current
 	if r == nil {
 		return nil
 	}
-	if err != nil && (r.cause == nil || !errors.Is(err, r.cause)) {
-		r.fail(err)
+	if len(r.open) > 0 {
+		r.end(Span{r.open[0] + 1}, nil)
 	}
 	r.next("trace")
-	for len(r.open) > 0 {
-		r.end(Span{r.open[len(r.open)-1] + 1}, nil)
-	}
 	current = nil
 	return r.write()
 }
@@ -145,6 +148,16 @@ func (r *recorder) add(e Event) int {
 }
 
 func (r *recorder) next(name string) {
+	if last := len(r.open) - 1; last >= 0 {
+		if at := r.open[last]; r.own.Events[at].Kind == kindPart {
+			r.end(Span{at + 1}, nil)
+		}
+		r.begin(kindPart, name, "")
+		return
+	}
+	if r.own.Events[r.phase].Name == name {
+		return
+	}
 	now := r.now()
 	r.own.Events[r.phase].End = now
 	r.phase = r.add(Event{Name: name, Kind: kindPhase, Begin: now})
@@ -153,7 +166,7 @@ func (r *recorder) next(name string) {
 func (r *recorder) begin(kind, name, path string) Span {
 	e := Event{Name: name, Kind: kind, Begin: r.now()}
 	if path != "" {
-		e.Args = map[string]any{"path": path}
+		e.Args = []Arg{{"path", path}}
 	}
 	at := r.add(e)
 	r.open = append(r.open, at)
@@ -173,17 +186,21 @@ func (r *recorder) end(s Span, err error) {
 }
 
 func (r *recorder) fail(err error) {
+	if r.cause != nil && errors.Is(err, r.cause) {
+		return
+	}
 	r.cause = err
 	r.own.Events[r.phase].Fail(err)
 }
 
 // Fail marks the event as failed.
 func (e *Event) Fail(err error) {
-	if e.Args == nil {
-		e.Args = map[string]any{}
-	}
-	e.Args[argError] = err.Error()
+	e.Args = append(e.Args, Arg{argError, err.Error()})
 }
 
 // argError is the argument that failed events have, and no others.
 const argError = "error"
+
+func (e *Event) failed() bool {
+	return slices.ContainsFunc(e.Args, func(a Arg) bool { return a.Key == argError })
+}

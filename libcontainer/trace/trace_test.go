@@ -15,6 +15,19 @@ import (
 	"time"
 )
 
+// line is one event of the file.
+type line struct {
+	Name     string            `json:"name"`
+	Category string            `json:"cat"`
+	Phase    string            `json:"ph"`
+	Begin    json.Number       `json:"ts"`
+	Duration json.Number       `json:"dur"`
+	PID      int               `json:"pid"`
+	TID      int               `json:"tid"`
+	Color    string            `json:"cname"`
+	Args     map[string]string `json:"args"`
+}
+
 // read is the file's events, as a reader of JSON sees them behind which the array is ended.
 func read(t *testing.T, path string) []line {
 	t.Helper()
@@ -61,10 +74,12 @@ func TestPhasesAreTheWholeTime(t *testing.T) {
 	Phase("one")
 	time.Sleep(2 * time.Millisecond)
 	span := Begin("hook", "within", "/bin/x")
-	Phase("two")
+	Phase("a")
 	time.Sleep(time.Millisecond)
+	Phase("b")
 	span.End(nil)
-	if err := Close(nil); err != nil {
+	Phase("two")
+	if err := Close(); err != nil {
 		t.Fatal(err)
 	}
 	after := time.Now().UnixNano()
@@ -85,8 +100,11 @@ func TestPhasesAreTheWholeTime(t *testing.T) {
 	if first != before-5_000_000 || ns(t, last.Begin)+ns(t, last.Duration) > after || first+sum != ns(t, last.Begin)+ns(t, last.Duration) {
 		t.Errorf("phases are %d ns from %d on; the test began at %d and ended at %d", sum, first, before, after)
 	}
-	if within := of("hook", read(t, path)); len(within) != 1 || ns(t, within[0].Duration) < 3_000_000 || within[0].Args["path"] != "/bin/x" {
+	if within := of("hook", read(t, path)); len(within) != 1 || ns(t, within[0].Duration) < 1_000_000 || within[0].Args["path"] != "/bin/x" {
 		t.Errorf("got %v", within)
+	}
+	if parts := of(kindPart, read(t, path)); len(parts) != 2 || ns(t, parts[0].Begin)+ns(t, parts[0].Duration) > ns(t, parts[1].Begin) {
+		t.Errorf("got %v", parts)
 	}
 }
 
@@ -105,7 +123,8 @@ func TestFailure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := open(t, "")
-			if err := Close(c.do()); err != nil {
+			Fail(c.do())
+			if err := Close(); err != nil {
 				t.Fatal(err)
 			}
 			var got []string
@@ -113,7 +132,7 @@ func TestFailure(t *testing.T) {
 				if text, ok := l.Args["error"]; ok {
 					got = append(got, fmt.Sprint(l.Name, ": ", text))
 				}
-				if (l.Color != "") != (l.Args["error"] != nil) {
+				if (l.Color != "") != (l.Args["error"] != "") {
 					t.Errorf("%s has the color %q", l.Name, l.Color)
 				}
 			}
@@ -130,7 +149,7 @@ func TestSpansThatDoNotEnd(t *testing.T) {
 	Begin("systemd", "inner", "")
 	outer.End(nil)
 	Begin("hook", "open", "")
-	if err := Close(nil); err != nil {
+	if err := Close(); err != nil {
 		t.Fatal(err)
 	}
 	lines := read(t, path)
@@ -145,20 +164,20 @@ func TestSpansThatDoNotEnd(t *testing.T) {
 
 func TestTracks(t *testing.T) {
 	path := open(t, "")
-	Subject("box")
+	Subject("box \"ü\"\\\x00\n")
 	Late(func() []Track {
 		return []Track{{PID: 42, Name: "init", Events: []Event{{Name: "mount", Kind: "step", Begin: 1_500, End: 1_000}, {Name: "x", Kind: "step", Begin: 2_000, End: 3_500}}}}
 	})
-	if err := Close(nil); err != nil {
+	if err := Close(); err != nil {
 		t.Fatal(err)
 	}
 	names := map[int]string{}
 	for _, l := range read(t, path) {
 		if l.Name == "process_name" && l.Phase == "M" {
-			names[l.PID] = l.Args["name"].(string)
+			names[l.PID] = l.Args["name"]
 		}
 	}
-	if names[42] != "init" || names[os.Getpid()] != "berth test box" {
+	if names[42] != "init" || names[os.Getpid()] != "berth test box \"ü\"\\\x00\n" {
 		t.Errorf("got %v", names)
 	}
 	steps := of("step", read(t, path))
@@ -184,7 +203,7 @@ func TestCaller(t *testing.T) {
 	} {
 		path := open(t, value)
 		Begin("hook", "h", "/p").End(nil)
-		if err := Close(nil); err != nil {
+		if err := Close(); err != nil {
 			t.Fatal(err)
 		}
 		for _, l := range read(t, path) {
@@ -287,7 +306,7 @@ func TestOffTakesNoMemory(t *testing.T) {
 	if n := testing.AllocsPerRun(100, off); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	if err := Close(errors.New("x")); err != nil {
+	if err := Close(); err != nil {
 		t.Error(err)
 	}
 }

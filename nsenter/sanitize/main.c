@@ -34,6 +34,7 @@ void __sanitizer_set_report_fd(void *fd);
 static uint64_t seed, state;
 static jmp_buf out;
 static void *block;   /* the program of this round */
+static void *shared;  /* its times */
 static long exits[2]; /* rounds by exit status */
 static long walked;   /* steps in all */
 
@@ -71,7 +72,9 @@ static pid_t pretend_fork(void)
 /* heap_map puts the program where the sanitizer sees both of its ends. */
 static void *heap_map(void *at, size_t size, int prot, int flags, int fd, off_t offset)
 {
-	(void)at, (void)prot, (void)flags;
+	(void)at, (void)prot;
+	if (flags & MAP_SHARED)
+		return shared = malloc(size);
 	block = malloc(size);
 	if (block == NULL || pread(fd, block, size, offset) != (ssize_t)size)
 		abort();
@@ -275,7 +278,8 @@ static size_t invent(char *raw)
 	struct header *h = (struct header *)raw;
 	struct step *s = (struct step *)(raw + sizeof(*h));
 
-	*h = (struct header){ .magic = PROGRAM_MAGIC, .steps = 1 + below(40), .data = 16 + below(6000), .fds = below(4) };
+	*h = (struct header){ .magic = PROGRAM_MAGIC, .steps = 1 + below(40), .data = 16 + below(6000),
+		.fds = below(4), .timed = below(4) == 0 };
 	memset(s, 0, h->steps * sizeof(*s));
 	char *d = (char *)(s + h->steps);
 	for (uint32_t i = 0, from = any(); i < h->data; i++) {
@@ -352,7 +356,8 @@ static void round_of(const char *given, size_t given_size)
 	static _Alignas(16) char raw[1 << 20];
 	int pair[2], memfd = memfd_create("program", MFD_CLOEXEC);
 	size_t size = choose(raw, sizeof(raw), given, given_size);
-	uint32_t fds = size >= sizeof(struct header) ? ((struct header *)raw)->fds % 600 : 0;
+	struct header *h = (struct header *)raw;
+	uint32_t fds = size >= sizeof(*h) ? h->fds % 600 + (h->timed != 0) : 0;
 
 	if (memfd < 0 || write(memfd, raw, size) != (ssize_t)size ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -361,7 +366,9 @@ static void round_of(const char *given, size_t given_size)
 	if (setjmp(out) == 0)
 		run(memfd, pair[1], fds);
 	free(block);
-	block = NULL;
+	free(shared);
+	block = shared = NULL;
+	times = NULL;
 	memset(reg, 0, sizeof(reg));
 	close_range(3, VOICE - 1, 0);
 }

@@ -19,7 +19,7 @@ const module = "berth"
 
 // floors are the rooms from the ground up. A package imports rooms of lower floors only, and packages of its own room.
 var floors = [][]string{
-	{"libcontainer/fault", "libcontainer/host"},
+	{"libcontainer/fault", "libcontainer/host", "libcontainer/trace"},
 	{"nsenter"},
 	{
 		"libcontainer/bundle", "libcontainer/process", "libcontainer/supervise", "libcontainer/netdev",
