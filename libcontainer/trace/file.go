@@ -20,7 +20,7 @@ var (
 	errNoFile  = errors.New("not a regular file")
 )
 
-// write ends the last phase when all but that is ready to be written.
+// write writes all but the last phase, which ends with that, and then it.
 func (r *recorder) write() error {
 	text := make([]byte, 0, 64<<10)
 	for _, tracks := range r.late {
@@ -32,10 +32,13 @@ func (r *recorder) write() error {
 	r.own.PID = os.Getpid()
 	r.own.Events = slices.Delete(r.own.Events, r.phase, r.phase+1)
 	text = r.appendTrack(text, r.own)
-	last.End = r.now()
-	text = r.appendEvent(text, last, r.own.PID)
-	text = append(bytes.TrimSuffix(text, []byte(separator)), '\n')
-	return withFile(r.path, func(f *os.File) error { return appendTo(f, text) })
+	return withFile(r.path, func(f *os.File) error {
+		if err := appendTo(f, text); err != nil {
+			return err
+		}
+		last.End = r.now()
+		return appendTo(f, r.appendEvent(nil, last, r.own.PID))
+	})
 }
 
 const separator = ",\n"
@@ -142,12 +145,13 @@ func retry(call func() (int, error)) (n int, err error) {
 	}
 }
 
-// appendTo writes all of it or nothing.
+// appendTo writes all of the events, each with separator behind it, or nothing.
 func appendTo(f *os.File, events []byte) error {
 	at, before, err := place(f)
 	if err != nil {
 		return err
 	}
+	events = append(bytes.TrimSuffix(events, []byte(separator)), '\n')
 	if _, err := f.WriteAt(append([]byte(before), events...), at); err != nil {
 		return errors.Join(err, f.Truncate(at))
 	}

@@ -222,7 +222,7 @@ func TestCaller(t *testing.T) {
 
 // What a file may have in it before, and what it has then.
 func TestAppending(t *testing.T) {
-	const mine = `{"name":"mine"}` + "\n"
+	const mine = `{"name":"mine"}` + "\n" // as it is written
 	for had, want := range map[string]string{
 		"":                      "[\n" + mine,
 		"[":                     "[\n" + mine,
@@ -243,7 +243,7 @@ func TestAppending(t *testing.T) {
 		if err := os.WriteFile(path, []byte(had), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := withFile(path, func(f *os.File) error { return appendTo(f, []byte(mine)) })
+		err := withFile(path, func(f *os.File) error { return appendTo(f, []byte(strings.TrimSuffix(mine, "\n")+separator)) })
 		got, _ := os.ReadFile(path)
 		switch {
 		case want == "" && (!errors.Is(err, errNoTrace) || string(got) != had):
@@ -279,7 +279,6 @@ func TestConcurrentAppending(t *testing.T) {
 	for i := range 20 {
 		all.Go(func() {
 			events := strings.Repeat(fmt.Sprintf("{\"name\":\"%d\"},\n", i), 50)
-			events = strings.TrimSuffix(events, ",\n") + "\n"
 			if err := withFile(path, func(f *os.File) error { return appendTo(f, []byte(events)) }); err != nil {
 				t.Error(err)
 			}
