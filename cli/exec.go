@@ -7,7 +7,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"berth/libcontainer"
-	"berth/libcontainer/fault"
 	"berth/libcontainer/supervise"
 	"berth/libcontainer/trace"
 )
@@ -61,7 +60,6 @@ func (r *runner) exec(c *cli.Context) (status int, err error) {
 		return 0, err
 	}
 	trace.Subject(c.Args().First())
-	trace.Phase(fault.PhaseState)
 	container, err := libcontainer.Load(r.root, c.Args().First())
 	if err != nil {
 		return 0, err

@@ -150,7 +150,10 @@ func (r *runner) with(c *cli.Context, do func(*libcontainer.Container) error) er
 	if err != nil {
 		return err
 	}
-	return r.locked(id, do)
+	return r.locked(id, func(container *libcontainer.Container) error {
+		trace.Phase(c.Command.Name)
+		return do(container)
+	})
 }
 
 // locked calls do with a container, locked.
@@ -161,6 +164,5 @@ func (r *runner) locked(id string, do func(*libcontainer.Container) error) error
 	}
 	defer container.Unlock()
 	container.Warn = func(e *fault.Error) { r.log.warn(e) }
-	trace.Phase("command")
 	return do(container)
 }

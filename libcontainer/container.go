@@ -41,6 +41,7 @@ func find(root, id string) (*Container, error) {
 // Load finds the container id below the state root. The error of a missing one
 // says "container does not exist".
 func Load(root, id string) (*Container, error) {
+	trace.Phase(fault.PhaseState)
 	c, err := find(root, id)
 	if err != nil {
 		return nil, err

@@ -202,8 +202,10 @@ __attribute__((constructor(101))) static void begin(void)
 		nsenter_start.begun = time_of(CLOCK_REALTIME);
 		nsenter_start.used = time_of(CLOCK_PROCESS_CPUTIME_ID);
 	}
-	if (what & PREAMBLE)
+	nsenter_start.born = nsenter_start.begun;
+	if (what & PREAMBLE) {
 		bear();
-	if (what & TRACE)
-		nsenter_start.born = time_of(CLOCK_REALTIME);
+		if (what & TRACE)
+			nsenter_start.born = time_of(CLOCK_REALTIME);
+	}
 }

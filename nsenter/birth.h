@@ -26,7 +26,7 @@ struct early_child nsenter_early(void);
 struct start {
 	int64_t begun; /* the first of our instructions */
 	int64_t used;  /* processor time until then: execve, and since fork */
-	int64_t born;  /* the early preamble is there, or none is needed */
+	int64_t born;  /* the early preamble is there; begun where there is none */
 };
 
 extern struct start nsenter_start;

@@ -24,11 +24,12 @@ func Begun() []trace.Event {
 		return nil
 	}
 	begun, born := int64(start.begun), int64(start.born)
-	return []trace.Event{
-		{Name: "execve", Begin: begun - int64(start.used), End: begun, Args: []trace.Arg{{Key: "note", Value: "processor time since fork"}}},
-		{Name: "early preamble", Begin: begun, End: born},
-		{Name: "Go runtime", Begin: born, End: trace.Now()},
+	phases := []trace.Event{{Name: "execve", Begin: begun - int64(start.used), End: begun,
+		Args: []trace.Arg{{Key: "note", Value: "processor time since fork"}}}}
+	if born != begun {
+		phases = append(phases, trace.Event{Name: "early preamble", Begin: begun, End: born})
 	}
+	return append(phases, trace.Event{Name: "Go runtime", Begin: born, End: trace.Now()})
 }
 
 // times is when a traced child began each step of its program.
