@@ -286,6 +286,7 @@ func (c *creation) birth() error {
 	if err != nil {
 		return err
 	}
+	trace.Phase("send")
 	return c.child.Send(program, files)
 }
 

@@ -290,6 +290,7 @@ func (e *execution) birth() error {
 	if awaitEnd(e.target, 0) {
 		return errNotRunning(e.ID)
 	}
+	trace.Phase("send")
 	return e.child.Send(program, append([]*os.File{e.target}, files...))
 }
 

@@ -89,6 +89,7 @@ func TestKinds(t *testing.T) {
 	for option, want := range map[string]string{
 		" --root":             dirs,
 		" --log":              files,
+		" --trace":            files,
 		" --log-format":       "words text json",
 		" --cgroup-manager":   "words cgroupfs systemd disabled",
 		" --rootless":         "words true false auto",
