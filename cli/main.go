@@ -58,6 +58,7 @@ type runner struct {
 	rootless cgroups.Rootless
 	log      *log
 	begun    []trace.Event // see nsenter.Begun
+	trace    string        // the file of --trace
 }
 
 func (r *runner) app() *cli.App {

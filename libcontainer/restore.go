@@ -322,6 +322,7 @@ func (r *restoration) hooksOfRestore() error {
 		return nil
 	}
 	r.hooked = true
+	defer trace.Phase("criu")
 	if err := r.runHooks(r.plan.Hooks, "prestart", specs.StateCreated); err != nil {
 		return err
 	}

@@ -45,6 +45,7 @@ func mainPage(t table, e edition) string {
 	p.section("ENVIRONMENT")
 	p.file("NOTIFY_SOCKET", "What the container says with sd_notify(3) is passed on to this socket of the service manager.")
 	p.file("LISTEN_FDS", "As many descriptors from 3 on are handed to the container's process (systemd's socket activation).")
+	p.file("TRACEPARENT", "With --trace, the ids of the trace that the command is a part of (W3C Trace Context); each event has them.")
 	p.seeAlso(t.commands)
 	return p.String()
 }
