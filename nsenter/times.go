@@ -133,18 +133,48 @@ const (
 	kindStep      = "step"
 )
 
-func events(laps []lap) []trace.Event {
-	out := grouped(laps, kindWalk, func(s *Step) string {
-		if s.Call == Sync {
-			return "wait"
-		}
-		return string(s.Origin.Phase)
-	})
-	out = append(out, grouped(laps, kindOperation, (*Step).operation)...)
+// events are in the order in which they begin, those within another behind it.
+func events(laps []lap) (out []trace.Event) {
+	walk := group{kind: kindWalk, at: none}
+	operation := group{kind: kindOperation, at: none}
 	for _, l := range laps {
-		out = append(out, trace.Event{Name: l.Call.String(), Kind: kindStep, Begin: l.begin, End: l.end, Args: []trace.Arg{{Key: "step", Value: strconv.Itoa(l.at)}}})
+		if walk.joins(&out, l, l.phase()) {
+			operation.at = none
+		}
+		if operation.joins(&out, l, l.operation()) && l.Origin.Field != "" {
+			out[operation.at].Args = []trace.Arg{{Key: "field", Value: string(l.Origin.Field)}}
+		}
+		out = append(out, trace.Event{Name: l.Call.String(), Kind: kindStep, Begin: l.begin, End: l.end,
+			Args: []trace.Arg{{Key: "step", Value: strconv.Itoa(l.at)}}})
 	}
 	return out
+}
+
+// group is an event that neighbours of one name make.
+type group struct {
+	kind string
+	at   int // in the events, or none
+}
+
+const none = -1
+
+// joins makes the step a part of the group, or else begins another one and returns true.
+func (g *group) joins(events *[]trace.Event, l lap, name string) (begun bool) {
+	if g.at != none && (*events)[g.at].Name == name {
+		(*events)[g.at].End = l.end
+		return false
+	}
+	g.at = len(*events)
+	*events = append(*events, trace.Event{Name: name, Kind: g.kind, Begin: l.begin, End: l.end})
+	return true
+}
+
+// phase is what the walker is at with the step.
+func (s *Step) phase() string {
+	if s.Call == Sync {
+		return "wait"
+	}
+	return string(s.Origin.Phase)
 }
 
 // operation is what the step is a part of. A filter may forbid to ask for the time, so it is the last one that is known.
@@ -161,21 +191,4 @@ func (s *Step) operation() string {
 		return s.Origin.Op
 	}
 	return s.Call.String()
-}
-
-// grouped joins neighbours of one name.
-func grouped(laps []lap, kind string, name func(*Step) string) (out []trace.Event) {
-	for _, l := range laps {
-		n := name(l.Step)
-		if last := len(out) - 1; last >= 0 && out[last].Name == n {
-			out[last].End = l.end
-			continue
-		}
-		e := trace.Event{Name: n, Kind: kind, Begin: l.begin, End: l.end}
-		if l.Origin.Field != "" && kind == kindOperation {
-			e.Args = []trace.Arg{{Key: "field", Value: string(l.Origin.Field)}}
-		}
-		out = append(out, e)
-	}
-	return out
 }

@@ -61,8 +61,8 @@ func (r *recorder) appendTrack(text []byte, t Track) []byte {
 func (r *recorder) appendEvent(text []byte, e Event, pid int) []byte {
 	text = appendString(append(text, `{"ph":"X","name":`...), e.Name)
 	text = appendString(append(text, `,"cat":`...), e.Kind)
-	text = appendTime(append(text, `,"ts":`...), e.Begin)
-	text = appendTime(append(text, `,"dur":`...), max(e.End-e.Begin, 0))
+	text = strconv.AppendInt(append(text, `,"ts":`...), microseconds(e.Begin), 10)
+	text = strconv.AppendInt(append(text, `,"dur":`...), max(microseconds(e.End)-microseconds(e.Begin), 0), 10)
 	text = appendPID(text, pid)
 	if e.failed() {
 		text = append(text, `,"cname":"terrible"`...) // chrome://tracing's red
@@ -89,11 +89,9 @@ func appendArgs(text []byte, args []Arg, more ...Arg) []byte {
 	return append(text, '}')
 }
 
-// appendTime appends nanoseconds as microseconds, the format's unit.
-func appendTime(text []byte, ns int64) []byte {
-	text = strconv.AppendInt(text, ns/1000, 10)
-	return append(text, '.', byte('0'+ns/100%10), byte('0'+ns/10%10), byte('0'+ns%10))
-}
+// microseconds are the format's unit. Viewers read a fraction as a float64, which has no digits left for it behind the time
+// since 1970; then events overlap that should follow each other, and Perfetto drops them.
+func microseconds(ns int64) int64 { return ns / 1000 }
 
 func appendString(text []byte, s string) []byte {
 	for i := range len(s) {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,8 +19,8 @@ type line struct {
 	Name     string            `json:"name"`
 	Category string            `json:"cat"`
 	Phase    string            `json:"ph"`
-	Begin    json.Number       `json:"ts"`
-	Duration json.Number       `json:"dur"`
+	Begin    int64             `json:"ts"` // microseconds
+	Duration int64             `json:"dur"`
 	PID      int               `json:"pid"`
 	TID      int               `json:"tid"`
 	Color    string            `json:"cname"`
@@ -56,21 +55,11 @@ func open(t *testing.T, caller string, earlier ...Event) string {
 	return path
 }
 
-// ns is a time of the file, in nanoseconds.
-func ns(t *testing.T, n json.Number) int64 {
-	t.Helper()
-	r, ok := new(big.Rat).SetString(n.String())
-	if !ok || !r.Mul(r, big.NewRat(1000, 1)).IsInt() {
-		t.Fatalf("%q", n)
-	}
-	return r.Num().Int64()
-}
-
 // Phases have no gap between them, so they are the whole time from the first to the end of Close, but for the writing.
 func TestPhasesAreTheWholeTime(t *testing.T) {
-	before := time.Now().UnixNano()
-	path := open(t, "", Event{Name: "process", Begin: before - 5_000_000, End: before - 2_000_000},
-		Event{Name: "Go runtime", Begin: before - 2_000_000, End: before - 1_000_000})
+	before := time.Now().UnixMicro()
+	path := open(t, "", Event{Name: "process", Begin: 1000 * (before - 5000), End: 1000 * (before - 2000)},
+		Event{Name: "Go runtime", Begin: 1000 * (before - 2000), End: 1000 * (before - 1000)})
 	Phase("one")
 	time.Sleep(2 * time.Millisecond)
 	span := Begin("hook", "within", "/bin/x")
@@ -82,28 +71,28 @@ func TestPhasesAreTheWholeTime(t *testing.T) {
 	if err := Close(); err != nil {
 		t.Fatal(err)
 	}
-	after := time.Now().UnixNano()
+	after := time.Now().UnixMicro()
 	phases := of(kindPhase, read(t, path))
 	var names []string
 	var sum int64
 	for i, p := range phases {
 		names = append(names, p.Name)
-		sum += ns(t, p.Duration)
-		if i > 0 && ns(t, p.Begin) != ns(t, phases[i-1].Begin)+ns(t, phases[i-1].Duration) {
+		sum += p.Duration
+		if i > 0 && p.Begin != phases[i-1].Begin+phases[i-1].Duration {
 			t.Errorf("%s does not begin where %s ends", p.Name, phases[i-1].Name)
 		}
 	}
 	if want := "process,Go runtime,command line,one,two,trace"; strings.Join(names, ",") != want {
 		t.Errorf("got %s, want %s", names, want)
 	}
-	first, last := ns(t, phases[0].Begin), phases[len(phases)-1]
-	if first != before-5_000_000 || ns(t, last.Begin)+ns(t, last.Duration) > after || first+sum != ns(t, last.Begin)+ns(t, last.Duration) {
-		t.Errorf("phases are %d ns from %d on; the test began at %d and ended at %d", sum, first, before, after)
+	first, last := phases[0].Begin, phases[len(phases)-1]
+	if first != before-5000 || last.Begin+last.Duration > after || first+sum != last.Begin+last.Duration {
+		t.Errorf("phases are %d µs from %d on; the test began at %d and ended at %d", sum, first, before, after)
 	}
-	if within := of("hook", read(t, path)); len(within) != 1 || ns(t, within[0].Duration) < 1_000_000 || within[0].Args["path"] != "/bin/x" {
+	if within := of("hook", read(t, path)); len(within) != 1 || within[0].Duration < 1000 || within[0].Args["path"] != "/bin/x" {
 		t.Errorf("got %v", within)
 	}
-	if parts := of(kindPart, read(t, path)); len(parts) != 2 || ns(t, parts[0].Begin)+ns(t, parts[0].Duration) > ns(t, parts[1].Begin) {
+	if parts := of(kindPart, read(t, path)); len(parts) != 2 || parts[0].Begin+parts[0].Duration > parts[1].Begin {
 		t.Errorf("got %v", parts)
 	}
 }
@@ -153,10 +142,10 @@ func TestSpansThatDoNotEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := read(t, path)
-	end := ns(t, lines[len(lines)-1].Begin)
+	end := lines[len(lines)-1].Begin
 	for _, l := range lines {
-		if l.Phase == "X" && (ns(t, l.Begin) > end || ns(t, l.Duration) > int64(time.Minute)) {
-			t.Errorf("%s: %s for %s", l.Name, l.Begin, l.Duration)
+		if l.Phase == "X" && (l.Begin > end || l.Duration > time.Minute.Microseconds()) {
+			t.Errorf("%s: %d for %d", l.Name, l.Begin, l.Duration)
 		}
 	}
 	outer.End(nil) // behind Close it is nothing
@@ -166,7 +155,7 @@ func TestTracks(t *testing.T) {
 	path := open(t, "")
 	Subject("box \"ü\"\\\x00\n")
 	Late(func() []Track {
-		return []Track{{PID: 42, Name: "init", Events: []Event{{Name: "mount", Kind: "step", Begin: 1_500, End: 1_000}, {Name: "x", Kind: "step", Begin: 2_000, End: 3_500}}}}
+		return []Track{{PID: 42, Name: "init", Events: []Event{{Name: "mount", Kind: "step", Begin: 1_500, End: 1_000}, {Name: "x", Kind: "step", Begin: 2_999, End: 3_500}}}}
 	})
 	if err := Close(); err != nil {
 		t.Fatal(err)
@@ -181,7 +170,7 @@ func TestTracks(t *testing.T) {
 		t.Errorf("got %v", names)
 	}
 	steps := of("step", read(t, path))
-	if len(steps) != 2 || steps[0].Duration != "0.000" || steps[1].Begin != "2.000" || steps[1].Duration != "1.500" || steps[1].PID != 42 || steps[1].TID != 42 {
+	if len(steps) != 2 || steps[0].Duration != 0 || steps[1].Begin != 2 || steps[1].Duration != 1 || steps[1].PID != 42 || steps[1].TID != 42 {
 		t.Errorf("got %+v", steps)
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"log"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -41,27 +40,22 @@ type event struct {
 	Name  string            `json:"name"`
 	Kind  string            `json:"cat"`
 	Phase string            `json:"ph"`
-	Begin nanoseconds       `json:"ts"`
-	Time  nanoseconds       `json:"dur"`
+	Begin microseconds      `json:"ts"`
+	Time  microseconds      `json:"dur"`
 	PID   int               `json:"pid"`
 	Args  map[string]string `json:"args"`
 }
 
-func (e event) end() nanoseconds { return e.Begin + e.Time }
+func (e event) end() microseconds { return e.Begin + e.Time }
 
-// nanoseconds are microseconds in the file, with three digits behind the point: too many for a float64.
-type nanoseconds int64
+type microseconds int64
 
-func (n *nanoseconds) UnmarshalJSON(raw []byte) error {
-	got, err := strconv.ParseInt(strings.Replace(string(raw), ".", "", 1), 10, 64)
-	*n = nanoseconds(got)
-	return err
-}
+func (t microseconds) String() string { return fmt.Sprintf("%g ms", float64(t)/1e3) }
 
 // band is one process.
 type band struct {
 	name       string
-	begin, end nanoseconds
+	begin, end microseconds
 	rows       [3][]event
 }
 
@@ -119,17 +113,17 @@ const (
 )
 
 func draw(w io.Writer, bands []*band) {
-	first, last, height := bands[0].begin, nanoseconds(0), 2*margin+title
+	first, last, height := bands[0].begin, microseconds(0), 2*margin+title
 	for _, b := range bands {
 		height += title + b.height()
 		last = max(last, b.end)
 	}
-	x := func(t nanoseconds) float64 { return margin + float64(t-first)/float64(last-first)*(width-2*margin) }
+	x := func(t microseconds) float64 { return margin + float64(t-first)/float64(last-first)*(width-2*margin) }
 	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" font-family="Helvetica, Arial, sans-serif" font-size="11">`+"\n", width, height)
 	fmt.Fprintf(w, `<rect width="100%%" height="100%%" fill="#fff"/>`+"\n")
-	for t, step := nanoseconds(0), tick(last-first); t < last-first; t += step {
-		fmt.Fprintf(w, `<path d="M%.1f %.0fV%.0f" stroke="#ddd"/><text x="%.1f" y="%.0f" fill="#666">%g ms</text>`+"\n",
-			x(first+t), margin, height-margin, x(first+t)+3, margin+9, float64(t)/1e6)
+	for t, step := microseconds(0), tick(last-first); t < last-first; t += step {
+		fmt.Fprintf(w, `<path d="M%.1f %.0fV%.0f" stroke="#ddd"/><text x="%.1f" y="%.0f" fill="#666">%v</text>`+"\n",
+			x(first+t), margin, height-margin, x(first+t)+3, margin+9, t)
 	}
 	y := margin + title
 	for _, b := range bands {
@@ -148,10 +142,10 @@ func draw(w io.Writer, bands []*band) {
 }
 
 // tick is a round time, ten of which or so are total.
-func tick(total nanoseconds) nanoseconds {
-	step := nanoseconds(1000)
+func tick(total microseconds) microseconds {
+	step := microseconds(1)
 	for i := 0; total/step > 12; i++ {
-		step = step * []nanoseconds{4, 5, 4}[i%3] / 2
+		step = step * []microseconds{4, 5, 4}[i%3] / 2
 	}
 	return step
 }
@@ -167,8 +161,8 @@ func (e event) draw(w io.Writer, x, y, wide float64) {
 	if e.Args["error"] != "" {
 		color = "#e33"
 	}
-	fmt.Fprintf(w, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.0f" fill="%s"><title>%s, %.3f ms</title></rect>`+"\n",
-		x, y, max(wide-0.3, 0.2), row-1, color, html.EscapeString(e.Name), float64(e.Time)/1e6)
+	fmt.Fprintf(w, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.0f" fill="%s"><title>%s, %v</title></rect>`+"\n",
+		x, y, max(wide-0.3, 0.2), row-1, color, html.EscapeString(e.Name), e.Time)
 	name := e.Name
 	if fit := int((wide - 3) / letter); fit < len(name) {
 		if fit < 4 {

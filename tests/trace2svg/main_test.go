@@ -10,12 +10,12 @@ import (
 
 const sample = `[
 {"ph":"M","name":"process_name","pid":7,"tid":7,"args":{"name":"berth run <box>"}},
-{"ph":"X","name":"config","cat":"phase","ts":1795679055090000.000,"dur":1000.000,"pid":7,"tid":7},
-{"ph":"X","name":"a hook of a long name","cat":"hook","ts":1795679055091000.001,"dur":100.999,"pid":7,"tid":7,"args":{"error":"no"}},
-{"ph":"X","name":"hooks","cat":"phase","ts":1795679055091000.000,"dur":1000.000,"pid":7,"tid":7},
-{"ph":"X","name":"nothing","cat":"phase","ts":1795679055092000.000,"dur":0.001,"pid":7,"tid":7},
-{"ph":"X","name":"mounts","cat":"walk","ts":1795679055090500.000,"dur":2500.000,"pid":8,"tid":8},
-{"ph":"X","name":"alone","cat":"step","ts":1795679055090500.000,"dur":10.000,"pid":9,"tid":9}
+{"ph":"X","name":"config","cat":"phase","ts":1795679055090000,"dur":1000,"pid":7,"tid":7},
+{"ph":"X","name":"a hook of a long name","cat":"hook","ts":1795679055091000,"dur":100,"pid":7,"tid":7,"args":{"error":"no"}},
+{"ph":"X","name":"hooks","cat":"phase","ts":1795679055091000,"dur":1000,"pid":7,"tid":7},
+{"ph":"X","name":"nothing","cat":"phase","ts":1795679055092000,"dur":0,"pid":7,"tid":7},
+{"ph":"X","name":"mounts","cat":"walk","ts":1795679055090500,"dur":2500,"pid":8,"tid":8},
+{"ph":"X","name":"alone","cat":"step","ts":1795679055090500,"dur":10,"pid":9,"tid":9}
 `
 
 func TestDraw(t *testing.T) {
@@ -28,8 +28,8 @@ func TestDraw(t *testing.T) {
 		draw(&out, bands)
 		svg := out.String()
 		for _, want := range []string{
-			"berth run &lt;box&gt;", "<title>config, 1.000 ms</title>", "<title>hooks, 1.000 ms</title>", "<title>mounts, 2.500 ms</title>",
-			`fill="#e33"><title>a hook of a long name, 0.101 ms</title>`, ">a ho…<", ">2.5 ms</text>",
+			"berth run &lt;box&gt;", "<title>config, 1 ms</title>", "<title>hooks, 1 ms</title>", "<title>mounts, 2.5 ms</title>",
+			`fill="#e33"><title>a hook of a long name, 0.1 ms</title>`, ">a ho…<", ">2.5 ms</text>",
 		} {
 			if !strings.Contains(svg, want) {
 				t.Errorf("%s: no %q in\n%s", name, want, svg)
