@@ -109,7 +109,7 @@ const (
 	margin = 10.0
 	row    = 18.0
 	title  = 22.0
-	letter = 6.2 // wide, of 11 pixels
+	letter = 6.0 // wide, of 11 pixels
 )
 
 func draw(w io.Writer, bands []*band) {
@@ -163,12 +163,8 @@ func (e event) draw(w io.Writer, x, y, wide float64) {
 	}
 	fmt.Fprintf(w, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.0f" fill="%s"><title>%s, %v</title></rect>`+"\n",
 		x, y, max(wide-0.3, 0.2), row-1, color, html.EscapeString(e.Name), e.Time)
-	name := e.Name
-	if fit := int((wide - 3) / letter); fit < len(name) {
-		if fit < 4 {
-			return
-		}
-		name = strings.ToValidUTF8(name[:fit-1], "") + "…"
+	if wide > 3*letter { // what does not fit is cut off by the inner picture
+		fmt.Fprintf(w, `<svg x="%.1f" y="%.1f" width="%.1f" height="%.0f"><text x="2" y="13">%s</text></svg>`+"\n",
+			x, y, wide-0.3, row-1, html.EscapeString(e.Name))
 	}
-	fmt.Fprintf(w, `<text x="%.1f" y="%.1f">%s</text>`+"\n", x+2, y+13, html.EscapeString(name))
 }

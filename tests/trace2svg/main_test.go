@@ -29,7 +29,7 @@ func TestDraw(t *testing.T) {
 		svg := out.String()
 		for _, want := range []string{
 			"berth run &lt;box&gt;", "<title>config, 1 ms</title>", "<title>hooks, 1 ms</title>", "<title>mounts, 2.5 ms</title>",
-			`fill="#e33"><title>a hook of a long name, 0.1 ms</title>`, ">a ho…<", ">2.5 ms</text>",
+			`fill="#e33"><title>a hook of a long name, 0.1 ms</title>`, `width="39.0" height="17"><text x="2" y="13">a hook of a long name<`, ">2.5 ms</text>",
 		} {
 			if !strings.Contains(svg, want) {
 				t.Errorf("%s: no %q in\n%s", name, want, svg)
