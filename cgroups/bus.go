@@ -121,7 +121,7 @@ func (b bus) dial() (*systemd, error) {
 // executes itself anew (daemon-reexec), and what has been asked for may be done or not. again says that this is not the
 // first one.
 func (b bus) converse(talk func(s *systemd, again bool) error) (err error) {
-	span := trace.Begin("systemd", "systemd", "")
+	span := trace.Begin("systemd", "conversation", "")
 	defer func() { span.End(err) }()
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
 		s, err := b.dial()

@@ -10,6 +10,7 @@ import (
 
 	"berth/cgroups/dbus"
 	"berth/libcontainer/fault"
+	"berth/libcontainer/trace"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +40,9 @@ func (s *systemd) register() error {
 	return err
 }
 
-func (s *systemd) call(method string, args ...dbus.Value) ([]dbus.Value, error) {
+func (s *systemd) call(method string, args ...dbus.Value) (reply []dbus.Value, err error) {
+	span := trace.Begin("systemd", method, "")
+	defer func() { span.End(err) }()
 	return s.conn.Call(dbus.Message{Destination: systemdName, Path: managerPath,
 		Interface: systemdName + ".Manager", Member: method, Body: args})
 }
