@@ -32,6 +32,7 @@ type Container struct {
 
 // find names the state directory of id, whatever is there.
 func find(root, id string) (*Container, error) {
+	trace.Phase(fault.PhaseState)
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
@@ -41,7 +42,6 @@ func find(root, id string) (*Container, error) {
 // Load finds the container id below the state root. The error of a missing one
 // says "container does not exist".
 func Load(root, id string) (*Container, error) {
-	trace.Phase(fault.PhaseState)
 	c, err := find(root, id)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,6 @@ func Load(root, id string) (*Container, error) {
 // Acquire is Load, with the container's lock held until Unlock. It waits for
 // whoever has it, such as a create that is not done.
 func Acquire(root, id string) (*Container, error) {
-	trace.Phase(fault.PhaseState)
 	c, err := find(root, id)
 	if err != nil {
 		return nil, err

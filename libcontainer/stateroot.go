@@ -61,3 +61,38 @@ func ownsLittle() bool { return os.Geteuid() == 0 && host.InUserNamespace() }
 
 const hintNamespaceRoot = "root of a user namespace has no right to what is the host's root's: set XDG_RUNTIME_DIR, and USER to another " +
 	"name than root, or choose a directory with --root"
+
+// claimDir makes the state directory and locks it. Before it has the lock, list
+// may look at the directory, gc or delete --force may remove it as one that was
+// left behind, and then another create may make it: who has the lock of a
+// directory without a record has the container.
+func (c *Container) claimDir() error {
+	for range claimTries {
+		err := unix.Mkdir(c.dir, 0o711)
+		if errors.Is(err, fs.ErrExist) {
+			return errExists(c.ID)
+		}
+		if err != nil {
+			return noAccess(fault.From(err, "mkdir", c.dir))
+		}
+		err = c.lock(false)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = c.lock(true)
+		}
+		switch {
+		case errors.Is(err, ErrNotExist):
+			continue
+		case err != nil:
+			unix.Rmdir(c.dir) // takes nothing that has content
+			return err
+		case unix.Access(c.path(stateFile), unix.F_OK) == nil:
+			c.Unlock()
+			return errExists(c.ID)
+		}
+		return nil
+	}
+	return errExists(c.ID)
+}
+
+// claimTries is how often a new state directory may be taken away before it is locked.
+const claimTries = 16
