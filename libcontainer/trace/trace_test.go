@@ -279,6 +279,26 @@ func TestConcurrentAppending(t *testing.T) {
 	}
 }
 
+func TestOneAtATime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	second := make(chan error, 1)
+	err := withFile(path, func(*os.File) error {
+		go func() { second <- withFile(path, func(*os.File) error { return nil }) }()
+		select {
+		case <-second:
+			return errors.New("two have the file at once")
+		case <-time.After(50 * time.Millisecond):
+			return nil
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-second; err != nil {
+		t.Error(err)
+	}
+}
+
 // off is what a command calls when it is not traced.
 func off() {
 	Phase("one")
