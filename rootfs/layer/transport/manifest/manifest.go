@@ -43,7 +43,9 @@ var Accepted = []string{v1.MediaTypeImageManifest, v1.MediaTypeImageIndex, Docke
 func IsIndex(media string) bool { return media == v1.MediaTypeImageIndex || media == DockerList }
 
 // IsManifest says whether media is that of the manifest of one image.
-func IsManifest(media string) bool { return media == v1.MediaTypeImageManifest || media == DockerManifest }
+func IsManifest(media string) bool {
+	return media == v1.MediaTypeImageManifest || media == DockerManifest
+}
 
 // shape is what tells the kinds of documents apart.
 type shape struct {
