@@ -89,7 +89,12 @@ func connect(ctx context.Context, r ref.Ref, o Options, actions string) (*client
 		return err
 	})
 	if err != nil {
-		return nil, explain(unwrapURL(err, "connect to", r.Host))
+		var status *transport.Error
+		var certificate *tls.CertificateVerificationError
+		if errors.As(err, &status) && !errors.As(err, &certificate) { // of https and http the one that was understood
+			err = status
+		}
+		return nil, explain(&fault.Error{Op: "connect to", Path: r.Host, Err: err})
 	}
 	c.base = url.URL{Scheme: "https", Host: registry.RegistryStr(), Path: "/v2/" + r.Name + "/"}
 	c.http = &http.Client{Transport: authorized, CheckRedirect: checkRedirect}

@@ -126,12 +126,14 @@ func explain(err error) error {
 	var certificate *tls.CertificateVerificationError
 	e := &fault.Error{Err: err}
 	switch {
-	case errors.As(err, &status) && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
-		e.Code, e.Hint = "unauthorized", "credentials come from --creds, --authfile, $REGISTRY_AUTH_FILE, containers/auth.json or ~/.docker/config.json"
-	case errors.As(err, &status) && status.StatusCode == http.StatusNotFound:
-		e.Code = "not-found"
 	case errors.As(err, &certificate):
 		e.Code, e.Hint = "certificate", "--cert-dir names a directory with the authority's .crt; --tls-verify=false trusts anybody"
+	case !errors.As(err, &status):
+		return err
+	case status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden:
+		e.Code, e.Hint = "unauthorized", "credentials come from --creds, --authfile, $REGISTRY_AUTH_FILE, containers/auth.json or ~/.docker/config.json"
+	case status.StatusCode == http.StatusNotFound:
+		e.Code = "not-found"
 	default:
 		return err
 	}
