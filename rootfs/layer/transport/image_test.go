@@ -220,6 +220,8 @@ func plain(t *testing.T, raw []byte) []byte {
 	return raw
 }
 
+var version2 = specs.Versioned{SchemaVersion: 2}
+
 func contextOf(t *testing.T) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
