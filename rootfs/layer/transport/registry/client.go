@@ -211,8 +211,9 @@ func (c *client) do(ctx context.Context, r request) (*http.Response, error) {
 	if err == nil {
 		err = transport.CheckError(resp, r.want...)
 		if err != nil {
-			err = withRetryAfter(err, resp.Header)
 			resp.Body.Close()
+			w.stop()
+			return nil, withRetryAfter(err, resp.Header) // it names the request
 		}
 	}
 	if err != nil {
