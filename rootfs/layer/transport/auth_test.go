@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -263,5 +264,30 @@ func TestTLS(t *testing.T) {
 		if err == nil {
 			same(t, s.image, got)
 		}
+	}
+}
+
+// TestProxy: what goes to another host goes through the proxy of the environment. That is read once in a process.
+func TestProxy(t *testing.T) {
+	const name = "docker://registry.example:5000/it"
+	if os.Getenv("BERTH_TEST_PROXY") != "" {
+		o := quick
+		o.Registry.Insecure = true
+		if _, err := pull(t, name, o); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	s := &server{image: twoLayers(t)}
+	asked := ""
+	s.do = func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+		asked = r.Host
+		return false
+	}
+	at, _ := s.start(t)
+	cmd := exec.Command(os.Args[0], "-test.run=^TestProxy$")
+	cmd.Env = append(os.Environ(), "BERTH_TEST_PROXY=1", "HTTP_PROXY=http://"+strings.Split(at, "/")[2], "HTTPS_PROXY=http://127.0.0.1:1", "NO_PROXY=")
+	if out, err := cmd.CombinedOutput(); err != nil || asked != "registry.example:5000" {
+		t.Errorf("%s%v, asked for %q", out, err, asked)
 	}
 }

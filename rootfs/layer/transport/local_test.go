@@ -16,6 +16,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"berth/rootfs/layer/transport"
+	"berth/rootfs/layer/transport/archive"
 )
 
 // TestThereAndBack: every transport of a disk gives back what it was given.
@@ -407,7 +408,7 @@ func TestCompressedArchives(t *testing.T) {
 			if err := os.WriteFile(compressed, raw, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			o := transport.Options{TempDir: t.TempDir()}
+			o := transport.Options{Spool: archive.Spool{Dir: t.TempDir(), Max: 1 << 20}}
 			got, err := pull(t, name+compressed, o)
 			if tool == "xz" {
 				if err == nil || !strings.Contains(err.Error(), "xz, which is not supported") {
@@ -419,7 +420,11 @@ func TestCompressedArchives(t *testing.T) {
 				t.Fatal(tool, err)
 			}
 			same(t, m, got)
-			if entries, err := os.ReadDir(o.TempDir); err != nil || len(entries) > 0 {
+			o.Spool.Max = 1000
+			if _, err := pull(t, name+compressed, o); err == nil || !strings.Contains(err.Error(), "limit of 1000") {
+				t.Error(err)
+			}
+			if entries, err := os.ReadDir(o.Spool.Dir); err != nil || len(entries) > 0 {
 				t.Error(entries, err)
 			}
 		}

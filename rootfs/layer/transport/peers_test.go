@@ -276,6 +276,12 @@ func newCutter(t *testing.T, to string, left int, down, up int64) *cutter {
 	return c
 }
 
+func (c *cutter) uncut() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left
+}
+
 func (c *cutter) carry(from net.Conn) {
 	defer from.Close()
 	to, err := net.Dial("tcp", c.to)
@@ -308,8 +314,8 @@ func TestDebianRegistryThroughBrokenConnections(t *testing.T) {
 	m := twoPlatforms(t)
 	up := newCutter(t, r.host, 3, 1<<40, 1<<20)
 	push(t, m, "docker://"+up.host+"/up:tag", r.o)
-	if up.left > 0 {
-		t.Errorf("%d connections were not cut", up.left)
+	if n := up.uncut(); n > 0 {
+		t.Errorf("%d connections were not cut", n)
 	}
 	down := newCutter(t, r.host, 3, 900<<10, 1<<40)
 	got, err := pull(t, "docker://"+down.host+"/up:tag", r.o)
@@ -317,8 +323,8 @@ func TestDebianRegistryThroughBrokenConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, m, got)
-	if down.left > 0 {
-		t.Errorf("%d connections were not cut", down.left)
+	if n := down.uncut(); n > 0 {
+		t.Errorf("%d connections were not cut", n)
 	}
 }
 

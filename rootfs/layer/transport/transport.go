@@ -32,7 +32,7 @@ func Parse(s string) (Ref, error) { return ref.Parse(s) }
 // Options are what Open and Create need besides the name. The zero value is good.
 type Options struct {
 	Registry registry.Options
-	TempDir  string // for what must be spooled; os.TempDir if empty
+	Spool    archive.Spool // for archives that are compressed
 	// Progress is called from any goroutine when n more bytes of the blob d have come. May be nil.
 	Progress func(d v1.Descriptor, n int64)
 }
@@ -86,9 +86,9 @@ func Open(ctx context.Context, r Ref, o Options) (Source, error) {
 	case ref.Dir:
 		b, err = layout.OpenDir(r.Path)
 	case ref.OCIArchive:
-		b, err = archive.OpenOCI(ctx, r.Path, r.Tag, o.TempDir)
+		b, err = archive.OpenOCI(ctx, r.Path, r.Tag, o.Spool)
 	case ref.DockerArchive:
-		b, err = archive.OpenDocker(ctx, r, o.TempDir)
+		b, err = archive.OpenDocker(ctx, r, o.Spool)
 	default:
 		err = unknown(r)
 	}

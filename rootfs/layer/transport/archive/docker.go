@@ -46,8 +46,8 @@ type DockerSource struct {
 
 // OpenDocker opens the image that r names in the archive; without a name the archive must have one. Layers that are
 // compressed and not named by their digests are read once to find those.
-func OpenDocker(ctx context.Context, r ref.Ref, tempDir string) (*DockerSource, error) {
-	t, err := openTree(ctx, r.Path, tempDir)
+func OpenDocker(ctx context.Context, r ref.Ref, sp Spool) (*DockerSource, error) {
+	t, err := openTree(ctx, r.Path, sp)
 	if err != nil {
 		return nil, err
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 // OpenOCI opens the image tag of an image layout in a tar file.
-func OpenOCI(ctx context.Context, path, tag, tempDir string) (*layout.Source, error) {
-	t, err := openTree(ctx, path, tempDir)
+func OpenOCI(ctx context.Context, path, tag string, sp Spool) (*layout.Source, error) {
+	t, err := openTree(ctx, path, sp)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ package archive
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/bzip2"
 	"context"
 	"errors"
@@ -28,6 +29,14 @@ const (
 	maxName    = 4096
 )
 
+// Spool says where a compressed archive is unpacked to, and how long the result may be.
+type Spool struct {
+	Dir string // os.TempDir if empty
+	Max int64  // in bytes; 64 GiB if 0
+}
+
+const defaultMax = 64 << 30
+
 // tree is a tar file whose members can be opened without unpacking it. Of members of one name the last counts, as it
 // would on a disk.
 type tree struct {
@@ -42,14 +51,14 @@ type place struct {
 	link         string // of a symbolic or hard link: the clean name of its target
 }
 
-// openTree indexes the tar file path. A compressed one, and one that is no regular file, is spooled to a file of
-// tempDir first, which has no name.
-func openTree(ctx context.Context, path, tempDir string) (*tree, error) {
+// openTree indexes the tar file path. A compressed one, and one that is no regular file, is spooled first, to a file
+// without a name.
+func openTree(ctx context.Context, path string, sp Spool) (*tree, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fault.From(err, "open", path)
 	}
-	if f, err = plain(ctx, f, tempDir); err != nil {
+	if f, err = plain(ctx, f, sp); err != nil {
 		return nil, fault.From(err, "open", path)
 	}
 	t := &tree{f, path, map[string]place{}}
@@ -61,7 +70,7 @@ func openTree(ctx context.Context, path, tempDir string) (*tree, error) {
 }
 
 // plain returns f, or a spooled copy of what f holds compressed; then f is closed.
-func plain(ctx context.Context, f *os.File, tempDir string) (_ *os.File, err error) {
+func plain(ctx context.Context, f *os.File, sp Spool) (_ *os.File, err error) {
 	defer func() {
 		if err != nil {
 			f.Close()
@@ -89,16 +98,21 @@ func plain(ctx context.Context, f *os.File, tempDir string) (_ *os.File, err err
 		return nil, err
 	}
 	defer from.Close()
-	return spool(ctx, from, f, tempDir)
+	return sp.take(ctx, from, f)
 }
 
-func spool(ctx context.Context, from io.Reader, f *os.File, tempDir string) (*os.File, error) {
-	to, err := os.CreateTemp(tempDir, "berth-layer-*")
+// take copies from, which is f uncompressed, and closes f.
+func (sp Spool) take(ctx context.Context, from io.Reader, f *os.File) (*os.File, error) {
+	to, err := os.CreateTemp(sp.Dir, "berth-layer-*")
 	if err != nil {
 		return nil, err
 	}
 	os.Remove(to.Name())
-	_, err = io.Copy(to, withContext{ctx, from})
+	most := cmp.Or(sp.Max, defaultMax)
+	n, err := io.Copy(to, io.LimitReader(withContext{ctx, from}, most+1))
+	if err == nil && n > most {
+		err = fmt.Errorf("longer than the limit of %d bytes", most)
+	}
 	if err == nil {
 		_, err = to.Seek(0, io.SeekStart)
 	}

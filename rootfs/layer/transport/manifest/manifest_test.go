@@ -132,3 +132,27 @@ func TestParsePlatformRefuses(t *testing.T) {
 		}
 	}
 }
+
+// FuzzImage: what is accepted has digests that can be names of files, and stays accepted as OCI's.
+func FuzzImage(f *testing.F) {
+	f.Add([]byte(`{"schemaVersion":2,"config":{"digest":"`+sum+`"},"layers":[{"digest":"`+sum+`"}]}`), "")
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"digest":"`+sum+`"}]}`), v1.MediaTypeImageIndex)
+	f.Fuzz(func(t *testing.T, raw []byte, said string) {
+		m, err := Image(raw, said)
+		if err != nil {
+			return
+		}
+		for _, d := range append(m.Layers, m.Config) {
+			if d.Digest.Validate() != nil || strings.ContainsAny(string(d.Digest), "/.") || d.Size < 0 {
+				t.Errorf("%+v", d)
+			}
+		}
+		oci, err := json.Marshal(ToOCI(*m))
+		if err == nil {
+			_, err = Image(oci, v1.MediaTypeImageManifest)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -34,6 +34,8 @@ type Options struct {
 	Retries   int           // in a row and without progress; 5 if 0
 	Backoff   time.Duration // the first pause between retries, doubled each time; 300 ms if 0
 	Idle      time.Duration // how long nothing may move before a connection is given up; 60 s if 0
+	// Waiting is told, from any goroutine, what failed before it is tried again after wait. May be nil.
+	Waiting func(failed error, wait time.Duration)
 }
 
 func (o Options) withDefaults() Options {

@@ -104,7 +104,9 @@ func TestRetryAfter(t *testing.T) {
 }
 
 func TestPatienceWaitsAsAsked(t *testing.T) {
-	p := patience{of: &client{Options: Options{Backoff: time.Microsecond, Retries: 2}}}
+	var told []time.Duration
+	p := patience{of: &client{Options: Options{Backoff: time.Microsecond, Retries: 2,
+		Waiting: func(_ error, wait time.Duration) { told = append(told, wait) }}}}
 	begun := time.Now()
 	if err := p.pause(t.Context(), later{io.ErrUnexpectedEOF, 50 * time.Millisecond}); err != nil || time.Since(begun) < 50*time.Millisecond {
 		t.Error(err, time.Since(begun))
@@ -114,6 +116,9 @@ func TestPatienceWaitsAsAsked(t *testing.T) {
 	}
 	if err := p.pause(t.Context(), io.ErrUnexpectedEOF); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Error(err)
+	}
+	if len(told) != 2 || told[0] != 50*time.Millisecond {
+		t.Error(told)
 	}
 }
 

@@ -98,6 +98,9 @@ func (p *patience) pause(ctx context.Context, err error) error {
 		}
 		wait = max(wait, asked.wait)
 	}
+	if p.of.Waiting != nil {
+		p.of.Waiting(err, wait)
+	}
 	select {
 	case <-time.After(wait):
 		return nil
