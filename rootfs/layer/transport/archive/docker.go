@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"regexp"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -175,8 +174,14 @@ func (s *DockerSource) config(name string) (v1.Descriptor, *v1.Image, error) {
 	return d, image, nil
 }
 
-// byDigest is what buildkit and docker of today call members.
-var byDigest = regexp.MustCompile(`^blobs/sha256/([0-9a-f]{64})$`)
+// byDigest returns the digest of which buildkit and docker of today make a member's name; empty if it is another name.
+func byDigest(name string) digest.Digest {
+	hex, ok := strings.CutPrefix(path.Clean(name), "blobs/sha256/")
+	if d := digest.NewDigestFromEncoded(digest.SHA256, hex); ok && d.Validate() == nil {
+		return d
+	}
+	return ""
+}
 
 // layer describes the layer in p. A digest that something in the archive claims is taken over, for it is verified when
 // the layer is read; that of a plain tar is the diffID.
@@ -191,9 +196,10 @@ func (s *DockerSource) layer(ctx context.Context, name string, p place, diffID d
 		d.MediaType, d.Digest = v1.MediaTypeImageLayer, diffID
 	case "gzip", "zstd":
 		d.MediaType = v1.MediaTypeImageLayer + "+" + format
-		if hex := byDigest.FindStringSubmatch(path.Clean(name)); hex != nil {
-			d.Digest = digest.NewDigestFromEncoded(digest.SHA256, hex[1])
-		} else if d.Digest, err = digest.FromReader(withContext{ctx, io.NewSectionReader(s.tree, p.offset, p.size)}); err != nil {
+		if d.Digest = byDigest(name); d.Digest != "" {
+			break
+		}
+		if d.Digest, err = digest.FromReader(withContext{ctx, io.NewSectionReader(s.tree, p.offset, p.size)}); err != nil {
 			return d, &fault.Error{Op: "read", Path: name, Err: err}
 		}
 	default:

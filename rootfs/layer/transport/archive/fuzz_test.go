@@ -30,8 +30,8 @@ func FuzzArchives(f *testing.F) {
 	seed(map[string]string{"oci-layout": `{"imageLayoutVersion":"1.0.0"}`, "blobs/sha256/" + sum: "",
 		"index.json": `{"schemaVersion":2,"manifests":[{"digest":"sha256:` + sum + `","size":0}]}`})
 	f.Add([]byte{0x1f, 0x8b, 8})
-	path := filepath.Join(f.TempDir(), "x.tar")
 	f.Fuzz(func(t *testing.T, raw []byte) {
+		path := filepath.Join(t.TempDir(), "x.tar") // a new one each time: ext4 syncs what is written over
 		if err := os.WriteFile(path, raw, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -5,16 +5,21 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Distribution specification, "Pulling manifests": the grammar of names and tags. The one of ref.name is in the image
-// specification, annotations.md.
+// specification, annotations.md. They are compiled when they are needed: at every start that would take half a millisecond.
 var (
-	component  = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$`)
-	tagGrammar = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-	refName    = regexp.MustCompile(`^[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*)*$`)
-	label      = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?$`)
+	component  = grammar(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$`)
+	tagGrammar = grammar(`^[a-zA-Z0-9_][a-zA-Z0-9._-]*$`) // and at most 128 long
+	refName    = grammar(`^[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*)*$`)
+	label      = grammar(`^[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?$`) // of a host name, at most 63 long
 )
+
+func grammar(s string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
+}
 
 func badComponent(s string) string {
 	switch {
@@ -22,7 +27,7 @@ func badComponent(s string) string {
 		return "empty"
 	case s == "." || s == "..":
 		return "no place for a relative path"
-	case component.MatchString(s):
+	case component().MatchString(s):
 		return ""
 	case s != strings.ToLower(s):
 		return "has capitals; repository names are in small letters"
@@ -36,7 +41,7 @@ func badTag(s string) string {
 		return "empty"
 	case len(s) > 128:
 		return "longer than 128 characters"
-	case !tagGrammar.MatchString(s):
+	case !tagGrammar().MatchString(s):
 		return "not letters, digits, '_', '.' and '-', beginning with one of the first three"
 	}
 	return ""
@@ -48,7 +53,7 @@ func badRefName(s string) string {
 		return "empty"
 	case len(s) > 255:
 		return "longer than 255 characters"
-	case tagGrammar.MatchString(s) || refName.MatchString(s):
+	case tagGrammar().MatchString(s), refName().MatchString(s):
 		return ""
 	}
 	return "not what the image specification allows in org.opencontainers.image.ref.name"
@@ -73,7 +78,7 @@ func badHost(s string) string {
 		return "longer than 253 characters"
 	}
 	for part := range strings.SplitSeq(name, ".") {
-		if !label.MatchString(part) {
+		if len(part) > 63 || !label().MatchString(part) {
 			return "not a host name"
 		}
 	}
