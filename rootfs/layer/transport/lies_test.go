@@ -79,7 +79,7 @@ func (s *server) start(t *testing.T) (string, transport.Options) {
 	return "docker://" + web.Listener.Addr().String() + "/it", quick
 }
 
-var quick = transport.Options{Registry: registry.Options{Backoff: time.Millisecond, Idle: 2 * time.Second}}
+var quick = transport.Options{Registry: registry.Options{Backoff: time.Millisecond, Idle: 30 * time.Second}}
 
 // blob says whether r is for layer i of the image.
 func (s *server) layer(r *http.Request, i int) bool {
@@ -287,7 +287,9 @@ func TestLies(t *testing.T) {
 			s := &server{image: twoLayers(t)}
 			s.do = func(w http.ResponseWriter, r *http.Request, n int) bool { return c.do(s, w, r, n) }
 			at, o := s.start(t)
-			o.Registry.Idle = 200 * time.Millisecond
+			if strings.Contains(name, "stalls") || strings.Contains(name, "never answers") {
+				o.Registry.Idle = 300 * time.Millisecond
+			}
 			o.Registry.Retries = 3
 			got, err := pull(t, at, o)
 			switch {
@@ -382,7 +384,6 @@ func TestStopped(t *testing.T) {
 		return false
 	}
 	at, o := s.start(t)
-	o.Registry.Idle = time.Minute
 	source, err := transport.Open(t.Context(), parse(t, at), o)
 	if err != nil {
 		t.Fatal(err)

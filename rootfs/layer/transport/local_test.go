@@ -115,6 +115,26 @@ func TestLayoutKeepsOtherTags(t *testing.T) {
 	noLeftovers(t, dir)
 }
 
+// TestDamagedBlobIsMended: a blob of the right name and size may have another content, after a power cut.
+func TestDamagedBlobIsMended(t *testing.T) {
+	m := twoLayers(t)
+	at := "oci:" + t.TempDir() + ":tag"
+	push(t, m, at, transport.Options{})
+	path := filepath.Join(parse(t, at).Path, "blobs/sha256", m.layers[1].Digest.Encoded())
+	if err := os.WriteFile(path, make([]byte, m.layers[1].Size), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pull(t, at, transport.Options{}); err == nil {
+		t.Fatal("the damage was not seen")
+	}
+	push(t, m, at, transport.Options{})
+	got, err := pull(t, at, transport.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, m, got)
+}
+
 // TestOtherDirectoriesAreLeftAlone: what is no layout, or no dir:, does not become one.
 func TestOtherDirectoriesAreLeftAlone(t *testing.T) {
 	dir := t.TempDir()
@@ -217,6 +237,10 @@ func TestBadLayouts(t *testing.T) {
 			m.index(t, slicesOf(d, 20)...)
 		}, "indexes in one another or 16 in all"},
 		"empty index":        {func(t *testing.T, m *image) { m.index(t) }, "the index has no image"},
+		"data of a manifest": {func(t *testing.T, m *image) { embedManifest(t, m, func(b []byte) {}) }, ""},
+		"data of a manifest is wrong": {func(t *testing.T, m *image) {
+			embedManifest(t, m, func(b []byte) { b[bytes.IndexByte(b, ':')+1] = ' ' })
+		}, "the content has digest"},
 		"data is right":      {func(t *testing.T, m *image) { embed(t, m, func(b []byte) {}) }, ""},
 		"data is wrong":      {func(t *testing.T, m *image) { embed(t, m, func(b []byte) { b[5] ^= 1 }) }, "the content has digest"},
 		"index, no platform": {func(t *testing.T, m *image) { m.index(t, m.root) }, ""},
@@ -255,6 +279,32 @@ func embed(t *testing.T, m *image, change func([]byte)) {
 	change(man.Config.Data)
 	delete(m.content, man.Config.Digest)
 	m.json(t, v1.MediaTypeImageManifest, man)
+}
+
+// embedManifest makes an index that has the manifest in its descriptor, and takes the manifest's blob away.
+func embedManifest(t *testing.T, m *image, change func([]byte)) {
+	t.Helper()
+	d := m.root
+	d.Data = bytes.Clone(m.content[d.Digest])
+	change(d.Data)
+	delete(m.content, d.Digest)
+	m.index(t, d)
+}
+
+// TestShortData: data that is shorter than its descriptor says is found out before it is cut.
+func TestShortData(t *testing.T) {
+	m := twoLayers(t)
+	at := "oci:" + m.write(t)
+	s, err := transport.Open(t.Context(), parse(t, at), transport.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	d := m.layers[1]
+	d.Data = []byte("short")
+	if _, err := s.Blob(t.Context(), d, 100); err == nil || !strings.Contains(err.Error(), "ends after 5 of") {
+		t.Error(err)
+	}
 }
 
 func TestAFIFOIsNotWaitedFor(t *testing.T) {

@@ -46,7 +46,6 @@ func startDebian(t *testing.T, secured bool) *debian {
 	}
 	dir := t.TempDir()
 	r := &debian{host: freePort(t), o: quick, skop: []string{"tls-verify=false"}}
-	r.o.Registry.Idle = 20 * time.Second
 	config := map[string]any{
 		"version": "0.1", "log": map[string]any{"level": "error", "accesslog": map[string]any{"disabled": true}},
 		"storage": map[string]any{"filesystem": map[string]any{"rootdirectory": filepath.Join(dir, "data")}, "delete": map[string]any{"enabled": true}},

@@ -87,9 +87,6 @@ func (d *DockerDestination) layer(desc v1.Descriptor, from io.Reader) error {
 		defer plain.Close()
 		hash := digest.SHA256.Digester()
 		size, err := io.Copy(io.MultiWriter(to, hash.Hash()), plain)
-		if err == nil {
-			_, err = io.Copy(io.Discard, from) // to its end, where it is verified
-		}
 		d.layers[desc.Digest] = hash.Digest()
 		return hash.Digest().Encoded() + ".tar", size, err
 	})
