@@ -1,6 +1,7 @@
 package transport_test
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
@@ -264,6 +265,33 @@ func TestTLS(t *testing.T) {
 		if err == nil {
 			same(t, s.image, got)
 		}
+	}
+}
+
+// TestClientCertificate: X.cert and X.key of --cert-dir say who we are.
+func TestClientCertificate(t *testing.T) {
+	s := &server{image: twoLayers(t)}
+	web := httptest.NewUnstartedServer(s)
+	web.Config.ErrorLog = log.New(io.Discard, "", 0)
+	web.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	web.StartTLS()
+	defer web.Close()
+	o := quick
+	o.Registry.CertDir = t.TempDir()
+	at := "docker://" + web.Listener.Addr().String() + "/it"
+	write(t, filepath.Join(o.Registry.CertDir, "ca.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw}))
+	if _, err := pull(t, at, o); err == nil {
+		t.Error("let in without a certificate")
+	}
+	dir := t.TempDir()
+	certificate, key := selfMade(t, dir, dir)
+	for from, to := range map[string]string{certificate: "us.cert", key: "us.key"} {
+		if err := os.Rename(from, filepath.Join(o.Registry.CertDir, to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := pull(t, at, o); err != nil {
+		t.Error(err)
 	}
 }
 

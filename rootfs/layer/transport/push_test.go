@@ -191,6 +191,7 @@ func TestUpload(t *testing.T) {
 		"there already":    {size: 1000, set: func(s *taker) { s.blobs[digest.FromBytes(noise(7, 1000))] = nil }, requests: "HEAD"},
 		"mounted":          {size: 1000, o: registry.Options{MountFrom: []string{"other", "some/base"}}, set: func(s *taker) { s.others["some/base "+string(digest.FromBytes(noise(7, 1000)))] = true }, requests: "HEAD POST POST"},
 		"not mounted":      {size: 1000, o: registry.Options{MountFrom: []string{"some/base"}}, requests: "HEAD POST PUT", sent: 1000},
+		"mount denied":     {size: 1000, o: registry.Options{MountFrom: []string{"some/base"}}, set: first(http.MethodPost, 403, 1), requests: "HEAD POST POST PUT", sent: 1000},
 		"broken, goes on":  {size: big, set: func(s *taker) { s.do = s.breakAt(3 << 20) }, requests: "HEAD POST PATCH GET PATCH PUT", sent: big},
 		"broken, all sent": {size: big, set: func(s *taker) { s.do = s.breakAt(big) }, requests: "HEAD POST PATCH GET PUT", sent: big},
 		"broken at once":   {size: big, set: func(s *taker) { s.do = s.breakAt(0) }, requests: "HEAD POST PATCH GET POST PATCH PUT", sent: big},

@@ -44,7 +44,7 @@ type Source interface {
 	// Manifest returns a manifest or index, verified.
 	Manifest(ctx context.Context, d v1.Descriptor) ([]byte, error)
 	// Blob reads a config or layer from offset on. Read up to io.EOF: then size and, where offset is 0, digest are
-	// verified. Who has the beginning already wants Resume.
+	// verified. The end of ctx is the end of the reading. Who has the beginning already wants Resume.
 	Blob(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error)
 	Close() error
 }

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -64,7 +65,7 @@ func connect(ctx context.Context, r ref.Ref, o Options, actions string) (*client
 	if err != nil {
 		return nil, &fault.Error{Op: "parse", Path: r.Host, Err: err}
 	}
-	credentials, err := credentials(r, o)
+	who, err := credentials(r, o)
 	if err != nil {
 		return nil, err
 	}
@@ -72,16 +73,39 @@ func connect(ctx context.Context, r ref.Ref, o Options, actions string) (*client
 	if err != nil {
 		return nil, err
 	}
-	direct := transport.NewUserAgent(&guard{newTransport(trusted, c.Idle), o.Insecure, isLoopback(r.Host)}, "berth-layer")
-	scopes := []string{"repository:" + r.Name + ":" + actions}
-	for _, from := range o.MountFrom {
-		scopes = append(scopes, "repository:"+from+":pull")
+	scopes, err := scopes(r, o, actions)
+	if err != nil {
+		return nil, err
 	}
-	var authorized http.RoundTripper
+	direct := transport.NewUserAgent(&guard{newTransport(trusted, c.Idle), o.Insecure, isLoopback(r.Host)}, "berth-layer")
+	authorized, err := c.authorize(ctx, registry, who, direct, scopes)
+	if err != nil {
+		return nil, err
+	}
+	c.base = url.URL{Scheme: "https", Host: registry.RegistryStr(), Path: "/v2/" + r.Name + "/"}
+	c.http = &http.Client{Transport: authorized, CheckRedirect: checkRedirect}
+	c.anon = &http.Client{Transport: direct, CheckRedirect: checkRedirect}
+	return c, nil
+}
+
+// scopes lists what a token must allow.
+func scopes(r ref.Ref, o Options, actions string) ([]string, error) {
+	all := []string{"repository:" + r.Name + ":" + actions}
+	for _, from := range o.MountFrom {
+		if _, err := ref.Parse("docker://" + r.Host + "/" + from); err != nil {
+			return nil, err
+		}
+		all = append(all, "repository:"+from+":pull")
+	}
+	return all, nil
+}
+
+// authorize asks the registry how it wants to be spoken to, and gets the first token.
+func (c *client) authorize(ctx context.Context, r name.Registry, who authn.Authenticator, direct http.RoundTripper, scopes []string) (to http.RoundTripper, err error) {
 	err = c.retry(ctx, func() error {
 		ctx, cancel := context.WithTimeoutCause(ctx, 2*c.Idle, errIdle)
 		defer cancel()
-		authorized, err = transport.NewWithContext(ctx, registry, credentials, direct, scopes)
+		to, err = transport.NewWithContext(ctx, r, who, direct, scopes)
 		switch {
 		case err != nil && context.Cause(ctx) == errIdle:
 			return permanent{errIdle}
@@ -90,18 +114,15 @@ func connect(ctx context.Context, r ref.Ref, o Options, actions string) (*client
 		}
 		return err
 	})
-	if err != nil {
-		var status *transport.Error
-		var certificate *tls.CertificateVerificationError
-		if errors.As(err, &status) && !errors.As(err, &certificate) { // of https and http the one that was understood
-			err = status
-		}
-		return nil, explain(&fault.Error{Op: "connect to", Path: r.Host, Err: err})
+	if err == nil {
+		return to, nil
 	}
-	c.base = url.URL{Scheme: "https", Host: registry.RegistryStr(), Path: "/v2/" + r.Name + "/"}
-	c.http = &http.Client{Transport: authorized, CheckRedirect: checkRedirect}
-	c.anon = &http.Client{Transport: direct, CheckRedirect: checkRedirect}
-	return c, nil
+	var status *transport.Error
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &status) && !errors.As(err, &certificate) { // of https and http the one that was understood
+		err = status
+	}
+	return nil, explain(&fault.Error{Op: "connect to", Path: c.ref.Host, Err: err})
 }
 
 func insecure(yes bool) []name.Option {

@@ -51,8 +51,9 @@ func (d *Destination) PutBlob(ctx context.Context, desc v1.Descriptor, open func
 	}
 	u := upload{client: d.client, d: desc, open: open, chunk: d.client.ChunkSize}
 	for _, from := range d.client.MountFrom {
-		if mounted, err := u.mount(ctx, from); mounted || err != nil {
-			return mounted, explain(err)
+		// Who may not read the other repository uploads the blob.
+		if mounted, err := u.mount(ctx, from); mounted || ctx.Err() != nil {
+			return mounted, err
 		}
 	}
 	return false, explain(u.run(ctx))
@@ -331,7 +332,9 @@ func (d *Destination) Commit(ctx context.Context, root v1.Descriptor) error {
 	if r.Tag == "" {
 		return nil
 	}
+	d.mu.Lock()
 	raw, ok := d.raw[root.Digest]
+	d.mu.Unlock()
 	if !ok {
 		return &fault.Error{Op: "push", Path: r.String(), Msg: "no manifest was put with digest " + string(root.Digest)}
 	}

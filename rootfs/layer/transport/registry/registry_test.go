@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"berth/libcontainer/fault"
+	"berth/rootfs/layer/transport/ref"
 )
 
 type sink struct{ n int }
@@ -138,6 +140,20 @@ func TestContentRange(t *testing.T) {
 		start, total, ok := contentRange(c.in)
 		if ok != c.ok || ok && (start != c.start || total != c.total) {
 			t.Errorf("%q: %d %d %v", c.in, start, total, ok)
+		}
+	}
+}
+
+// TestScopes: a repository to mount from is a name, and no way to ask for more.
+func TestScopes(t *testing.T) {
+	r := ref.Ref{Transport: ref.Docker, Host: "h.example", Name: "a/b"}
+	got, err := scopes(r, Options{MountFrom: []string{"base"}}, "pull,push")
+	if err != nil || strings.Join(got, " ") != "repository:a/b:pull,push repository:base:pull" {
+		t.Error(got, err)
+	}
+	for _, bad := range []string{"", "../x", "x:pull repository:secret", "x?y", "X"} {
+		if got, err := scopes(r, Options{MountFrom: []string{bad}}, "pull"); err == nil {
+			t.Errorf("%q: %v", bad, got)
 		}
 	}
 }
