@@ -41,6 +41,9 @@ func CreateOCI(path, tag string) (*OCIDestination, error) {
 		return nil, err
 	}
 	d := &OCIDestination{out: out, has: map[digest.Digest]bool{}, tag: tag}
+	for _, dir := range []string{v1.ImageBlobsDir + "/", v1.ImageBlobsDir + "/" + digest.SHA256.String() + "/"} {
+		out.dir(dir) // skopeo gives directories that are not listed to root, and fails where it is another user's
+	}
 	if err := out.file(v1.ImageLayoutFile, layout.Head()); err != nil {
 		out.discard()
 		return nil, err

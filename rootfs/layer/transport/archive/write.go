@@ -31,6 +31,13 @@ func header(name string, size int64) *tar.Header {
 	return &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatGNU}
 }
 
+// dir writes a directory; its error is that of the next file.
+func (w *writer) dir(name string) {
+	h := header(name, 0)
+	h.Typeflag, h.Mode = tar.TypeDir, 0o755
+	w.keep(w.tar.WriteHeader(h), name)
+}
+
 func (w *writer) file(name string, content []byte) error {
 	return w.copy(name, int64(len(content)), bytes.NewReader(content))
 }
