@@ -135,4 +135,3 @@ func TestSparseMapMustFitTheData(t *testing.T) {
 		}
 	}
 }
-

@@ -74,10 +74,12 @@ func (m *Member) header() (*tar.Header, error) {
 func (m *Member) check(h *tar.Header) error {
 	back, err := fromHeader(h)
 	switch {
-	case err == errIgnored, err == nil && (back.Path != m.Path || back.Kind != m.Kind):
+	case err == errIgnored, err == nil && back.Kind != m.Kind:
 		return errors.New("names that begin with .wh. mean removed files in a layer, so it cannot be written")
 	case err != nil:
 		return err
+	case back.Path != m.Path:
+		return errors.New("the name is not clean")
 	case strings.IndexByte(m.Target, 0) >= 0:
 		return errors.New("a NUL in the target")
 	}
