@@ -203,6 +203,40 @@ func TestSumsAreOfTheWhole(t *testing.T) {
 	}
 }
 
+func TestVerify(t *testing.T) {
+	data := noise(1000)
+	stored := gzipped(t, data)
+	for _, c := range []struct {
+		digest string
+		size   int64
+		diffID string
+		want   string
+	}{
+		{sum(stored), int64(len(stored)), sum(data), ""},
+		{"", -1, "", ""},
+		{sum(data), -1, "", "its digest is " + sum(stored) + ", and should be " + sum(data)},
+		{"", 5, "", "its size"},
+		{"", -1, sum(stored), "tar stream"},
+	} {
+		b, err := NewReader(bytes.NewReader(stored), Options{Name: "L"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Verify(c.digest, c.size, c.diffID); err == nil {
+			t.Error("verified before the end")
+		}
+		if _, err := io.Copy(io.Discard, b); err != nil {
+			t.Fatal(err)
+		}
+		err = b.Verify(c.digest, c.size, c.diffID)
+		var wrong *Mismatch
+		if errors.As(err, &wrong) != (c.want != "") || wrong != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v", c, err)
+		}
+		b.Close()
+	}
+}
+
 func TestCloseEndsEarly(t *testing.T) {
 	before := runtime.NumGoroutine()
 	data := noise(6 << 20)

@@ -38,6 +38,7 @@ type Options struct {
 
 // Reader reads the tar stream of a stored layer. It is not safe for concurrent use.
 type Reader struct {
+	name        string
 	compression Compression
 	stored      *fan
 	plain       *fan // stored where nothing is compressed
@@ -63,7 +64,7 @@ func NewReader(r io.Reader, o Options) (*Reader, error) {
 		return nil, err
 	}
 	stop := make(chan struct{})
-	b := &Reader{compression: compression, stop: sync.OnceFunc(func() { close(stop) })}
+	b := &Reader{name: o.Name, compression: compression, stop: sync.OnceFunc(func() { close(stop) })}
 	b.stored = newFan(stop, storedPieces, storedPiece)
 	go b.stored.from(io.MultiReader(bytes.NewReader(head), r))
 	in := &fanReader{fan: b.stored}

@@ -61,7 +61,7 @@ func (m *Member) setMetadata(h *tar.Header) (err error) {
 	m.Mode = uint32(h.Mode & 0o7777)
 	m.UID, m.GID = uint32(h.Uid), uint32(h.Gid)
 	m.MTime = h.ModTime
-	m.Xattrs, err = xattrs(h.PAXRecords)
+	m.Xattrs, err = xattrs(h.PAXRecords, m.Kind)
 	return err
 }
 

@@ -31,7 +31,7 @@ type Member struct {
 	Target string
 	Major  uint32
 	Minor  uint32
-	Xattrs []Xattr // sorted by name; POSIX ACLs are system.posix_acl_access and _default in the kernel's form
+	Xattrs []Xattr // sorted by name, only such as Linux can have on this Kind; POSIX ACLs are system.posix_acl_access and _default in the kernel's form
 	// Data says where a File's content stands in the uncompressed stream; nil unless the Reader was made with Offsets.
 	// What lies between segments is a hole.
 	Data []Segment

@@ -34,7 +34,7 @@ func random(r *rand.Rand) (*Member, []byte) {
 	m.Mode, m.UID, m.GID = r.Uint32N(0o10000), r.Uint32N(1<<32-1), r.Uint32N(1<<32-1)
 	m.MTime = time.Unix(r.Int64N(1<<36)-1<<35, r.Int64N(2)*r.Int64N(1e9))
 	for range r.IntN(3) {
-		m.Xattrs = append(m.Xattrs, Xattr{fmt.Sprintf("user.%d", len(m.Xattrs)), []byte(name())})
+		m.Xattrs = append(m.Xattrs, Xattr{fmt.Sprintf("trusted.%d", len(m.Xattrs)), []byte(name())})
 	}
 	var content []byte
 	switch m.Kind {

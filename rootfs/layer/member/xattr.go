@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -22,9 +23,10 @@ const (
 	libarchivePrefix = "LIBARCHIVE.xattr."
 )
 
-// xattrs returns the extended attributes among the records of a PAX header. Where several records mean one attribute,
-// star's binary form wins over libarchive's, and that over an ACL in text.
-func xattrs(records map[string]string) ([]Xattr, error) {
+// xattrs returns the extended attributes among the records of a PAX header, without those that Linux cannot have on an
+// inode of this kind. Where several records mean one attribute, star's binary form wins over libarchive's, and that over
+// an ACL in text.
+func xattrs(records map[string]string, of Kind) ([]Xattr, error) {
 	if len(records) == 0 {
 		return nil, nil
 	}
@@ -55,7 +57,26 @@ func xattrs(records map[string]string) ([]Xattr, error) {
 			found[name] = []byte(value)
 		}
 	}
+	maps.DeleteFunc(found, func(name string, _ []byte) bool { return name != "" && !possible(name, of) })
 	return sortedXattrs(found)
+}
+
+// possible says whether Linux can have such an attribute on such an inode (xattr(7), Extended attribute namespaces).
+func possible(name string, of Kind) bool {
+	switch name {
+	case aclAccess:
+		return of != Symlink
+	case aclDefault:
+		return of == Dir
+	}
+	namespace, rest, _ := strings.Cut(name, ".")
+	switch namespace {
+	case "user":
+		return rest != "" && (of == File || of == Dir)
+	case "trusted", "security":
+		return rest != ""
+	}
+	return false
 }
 
 func sortedXattrs(found map[string][]byte) ([]Xattr, error) {

@@ -11,19 +11,23 @@ func TestXattrs(t *testing.T) {
 	for _, c := range []struct {
 		records map[string]string
 		want    string
+		of      Kind
 	}{
-		{nil, "[]"},
-		{map[string]string{"path": "x", "comment": "y", "SCHILY.fflags": "z"}, "[]"},
-		{map[string]string{"SCHILY.xattr.user.b": "2\x00", "SCHILY.xattr.user.a": ""}, `[{user.a ""} {user.b "2\x00"}]`},
-		{map[string]string{"LIBARCHIVE.xattr.user.a%3Db": "AQID"}, `[{user.a=b "\x01\x02\x03"}]`},
-		{map[string]string{"LIBARCHIVE.xattr.user.a": "eA"}, `[{user.a "x"}]`},
-		{map[string]string{"LIBARCHIVE.xattr.user.a": "eA==", "SCHILY.xattr.user.a": "y"}, `[{user.a "y"}]`},
-		{map[string]string{"SCHILY.xattr.trusted.overlay.opaque": "y"}, `[{trusted.overlay.opaque "y"}]`},
-		{map[string]string{"SCHILY.acl.access": "user::rw-,group::r--,other::---"}, "[]"},
+		{records: nil, want: "[]"},
+		{map[string]string{"path": "x", "comment": "y", "SCHILY.fflags": "z"}, "[]", File},
+		{map[string]string{"SCHILY.xattr.user.b": "2\x00", "SCHILY.xattr.user.a": ""}, `[{user.a ""} {user.b "2\x00"}]`, File},
+		{map[string]string{"LIBARCHIVE.xattr.user.a%3Db": "AQID"}, `[{user.a=b "\x01\x02\x03"}]`, File},
+		{map[string]string{"LIBARCHIVE.xattr.user.a": "eA"}, `[{user.a "x"}]`, File},
+		{map[string]string{"LIBARCHIVE.xattr.user.a": "eA==", "SCHILY.xattr.user.a": "y"}, `[{user.a "y"}]`, File},
+		{map[string]string{"SCHILY.xattr.trusted.overlay.opaque": "y"}, `[{trusted.overlay.opaque "y"}]`, File},
+		{map[string]string{"SCHILY.acl.access": "user::rw-,group::r--,other::---"}, "[]", File},
 		{map[string]string{"SCHILY.acl.access": "u::rw-,u:1:r--,g::r--,m::r--,o::---", "SCHILY.xattr.system.posix_acl_access": "binary"},
-			`[{system.posix_acl_access "binary"}]`},
+			`[{system.posix_acl_access "binary"}]`, File},
+		{map[string]string{"SCHILY.xattr.user.a": "", "SCHILY.xattr.trusted.a": "", "SCHILY.xattr.system.posix_acl_access": ""}, `[{trusted.a ""}]`, Symlink},
+		{map[string]string{"SCHILY.xattr.user.a": "", "SCHILY.xattr.security.a": "", "SCHILY.acl.default": "u::r,g::r,o::r"}, `[{security.a ""}]`, Fifo},
+		{map[string]string{"SCHILY.xattr.noname": "", "SCHILY.xattr.system.x": "", "SCHILY.xattr.user.": ""}, `[]`, Dir},
 	} {
-		got, err := xattrs(c.records)
+		got, err := xattrs(c.records, c.of)
 		var words []string
 		for _, x := range got {
 			words = append(words, fmt.Sprintf("{%s %q}", x.Name, x.Value))
