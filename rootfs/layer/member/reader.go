@@ -181,6 +181,9 @@ func (r *Reader) SkipHole() int64 {
 	return n
 }
 
+// InData says whether Read would give data next: neither a hole nor the end.
+func (r *Reader) InData() bool { return r.pos < r.size && r.hole() == 0 }
+
 func (r *Reader) hole() int64 {
 	if len(r.segs) == 0 {
 		return r.size - r.pos

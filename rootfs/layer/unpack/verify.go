@@ -1,0 +1,3 @@
+package unpack
+
+type state struct{}
