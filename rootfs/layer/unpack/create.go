@@ -12,9 +12,6 @@ import (
 
 // create makes a member that is neither a directory nor a hard link, where nothing is.
 func (u *unpacker) create(m *member.Member, parent *dir, name string) error {
-	if !u.wanted(parent, name) {
-		return nil
-	}
 	at, err := u.dirs.fd(parent)
 	if err != nil {
 		return err
@@ -25,11 +22,11 @@ func (u *unpacker) create(m *member.Member, parent *dir, name string) error {
 	}
 	switch m.Kind {
 	case member.File:
-		return u.file(m, at, parent, name, mode)
+		return u.file(m, at, name, mode)
 	case member.Symlink:
-		err = u.make(at, parent, name, func() error { return unix.Symlinkat(m.Target, at, name) })
+		err = again(func() error { return unix.Symlinkat(m.Target, at, name) })
 	default:
-		err = u.make(at, parent, name, func() error { return unix.Mknodat(at, name, types[m.Kind]|mode, device(m)) })
+		err = again(func() error { return unix.Mknodat(at, name, types[m.Kind]|mode, device(m)) })
 		if err != nil && u.permitted(err) && m.Kind != member.Fifo {
 			u.warn(fmt.Sprintf("device %d:%d left out", m.Major, m.Minor), errnoOf(err))
 			u.left[place{parent, name}] = true
@@ -49,12 +46,8 @@ var types = map[member.Kind]uint32{
 
 func device(m *member.Member) int { return int(unix.Mkdev(m.Major, m.Minor)) }
 
-func (u *unpacker) file(m *member.Member, at int, parent *dir, name string, mode uint32) (err error) {
-	fd := -1
-	err = u.make(at, parent, name, func() error {
-		fd, err = openAt(at, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, mode)
-		return err
-	})
+func (u *unpacker) file(m *member.Member, at int, name string, mode uint32) (err error) {
+	fd, err := openAt(at, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}

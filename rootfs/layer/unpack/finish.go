@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"berth/libcontainer/fault"
 	"berth/rootfs/layer/member"
 )
 
@@ -33,10 +32,14 @@ func (u *unpacker) finishDir(d *dir, covered bool) error {
 		return u.fail(err)
 	}
 	defer u.dirs.forget(d)
-	if !u.changed(d) {
-		return nil
+	h, err := u.inode(d)
+	if err != nil {
+		return u.fail(err)
 	}
-	return u.fail(u.finishInode(d, len(hidden) > 0))
+	if d.parent == nil {
+		return u.fail(u.refurbish(h, u.mark(d, len(hidden) > 0), d.metadata()))
+	}
+	return u.fail(u.furnish(h, u.mark(d, len(hidden) > 0), d.metadata()))
 }
 
 // hidden are the names in d that need a whiteout: nothing in the layer has them, and something may show from below.
@@ -65,80 +68,77 @@ func (d *dir) replaces() bool {
 
 func (u *unpacker) whiteouts(d *dir, names []string) error {
 	for _, name := range names {
-		if !u.wanted(d, name) {
-			continue
-		}
 		at, err := u.dirs.fd(d)
+		if err == nil {
+			err = u.whiteout(at, name)
+		}
 		if err != nil {
 			return err
-		}
-		if u.XattrWhiteouts {
-			err = u.whiteoutFile(at, d, name)
-		} else {
-			err = u.make(at, d, name, func() error { return unix.Mknodat(at, name, unix.S_IFCHR, 0) })
-		}
-		if err == unix.EPERM {
-			return &fault.Error{Op: "unpack", Path: d.path(name), Msg: "whiteout", Errno: unix.EPERM,
-				Hint: "devices cannot be made here: keep whiteouts as attributes"}
-		}
-		if err != nil {
-			return os.NewSyscallError("make the whiteout "+name, err)
 		}
 	}
 	return nil
 }
 
-func (u *unpacker) whiteoutFile(at int, d *dir, name string) error {
-	err := u.make(at, d, name, func() error { return unix.Mknodat(at, name, unix.S_IFREG|0o600, 0) })
-	if err != nil {
-		return err
+func (u *unpacker) whiteout(at int, name string) error {
+	if !u.XattrWhiteouts {
+		return os.NewSyscallError("make the whiteout "+name, unix.Mknodat(at, name, unix.S_IFCHR, 0))
 	}
-	return setAttr(handle{at, name}, u.prefix()+whiteoutAttr, []byte("y"))
+	if err := unix.Mknodat(at, name, unix.S_IFREG|0o600, 0); err != nil {
+		return os.NewSyscallError("make the whiteout "+name, err)
+	}
+	return os.NewSyscallError("make the whiteout "+name, setAttr(handle{at, name}, u.prefix()+whiteoutAttr, []byte("y")))
 }
 
-// finishInode gives d its marks and its metadata.
-func (u *unpacker) finishInode(d *dir, whiteouts bool) error {
-	m := d.meta
-	if m == nil {
-		m = &member.Member{Kind: member.Dir, Mode: 0o755, MTime: time.Unix(0, 0)}
+// inode is d in its parent.
+func (u *unpacker) inode(d *dir) (handle, error) {
+	if d.parent == nil {
+		return handle{fd: u.dirs.root}, nil
 	}
-	h := handle{fd: u.dirs.root}
-	if d.parent != nil {
-		at, err := u.dirs.fd(d.parent)
-		if err != nil {
-			return err
-		}
-		h = handle{at, d.name}
-	}
-	made, err := u.prepare(h, d)
-	if err != nil {
-		return err
-	}
-	mark := ""
-	switch {
-	case d.replaces():
-		mark = opaqueYes
-	case whiteouts && u.XattrWhiteouts:
-		mark = opaqueMixed
-	}
+	at, err := u.dirs.fd(d.parent)
+	return handle{at, d.name}, err
+}
+
+// furnish gives a directory that was made with mode 0700 overlayfs's mark and its metadata.
+func (u *unpacker) furnish(h handle, mark string, m *member.Member) error {
 	if mark != "" {
 		if err := setAttr(h, u.prefix()+opaqueAttr, []byte(mark)); err != nil {
 			return os.NewSyscallError("mark as opaque with "+u.prefix()+opaqueAttr, err)
 		}
 	}
-	return u.metadata(h, m, made)
+	return u.metadata(h, m, 0o700)
 }
 
-// prepare returns the mode that d has now. What was there before gets the owner and the attributes of a new one.
-func (u *unpacker) prepare(h handle, d *dir) (uint32, error) {
-	if d.parent != nil && u.repair == nil {
-		return 0o700, nil
-	}
+// refurbish does so for a directory of any mode, owner and attributes.
+func (u *unpacker) refurbish(h handle, mark string, m *member.Member) error {
 	if err := chmod(h, 0o700); err != nil {
-		return 0, os.NewSyscallError("chmod", err)
+		return os.NewSyscallError("chmod", err)
 	}
 	if err := chown(h, u.fresh.uid, u.fresh.gid); err != nil {
-		return 0, os.NewSyscallError("chown", err)
+		return os.NewSyscallError("chown", err)
 	}
-	return 0o700, dropAttrs(h)
+	if err := dropAttrs(h); err != nil {
+		return err
+	}
+	return u.furnish(h, mark, m)
 }
+
+// mark is the value of overlayfs's attribute for opaque directories; empty for none.
+func (u *unpacker) mark(d *dir, whiteouts bool) string {
+	switch {
+	case d.replaces():
+		return opaqueYes
+	case whiteouts && u.XattrWhiteouts:
+		return opaqueMixed
+	}
+	return ""
+}
+
+// metadata is what the layer says of d, and otherwise what a directory has that is nowhere listed.
+func (d *dir) metadata() *member.Member {
+	if d.meta != nil {
+		return d.meta
+	}
+	return madeUp
+}
+
+var madeUp = &member.Member{Kind: member.Dir, Mode: 0o755, MTime: time.Unix(0, 0)}

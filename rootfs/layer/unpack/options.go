@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"berth/libcontainer/fault"
+	"berth/rootfs/layer/member"
 )
 
 // Options say how a layer is made a directory. They must be the same when it is compared with its layer.
@@ -41,11 +42,26 @@ type Result struct {
 	Warnings fault.List // one for each thing left out, up to fault.Most
 }
 
-// Damage is one path that is not as its layer says; "" is the root.
+// Damage is one path that is not as its layer says; "" is the root. Only Verify makes what Repair can use.
 type Damage struct {
 	Path string
-	What string
+	What string // is wrong: "is missing", "has other content"
+
+	should should
+	member int64 // number in the stream, from 1, of the member that makes it; 0 for none
+	mark   string
+	meta   *member.Member
 }
+
+// should says what a damaged path should be.
+type should uint8
+
+const (
+	beAbsent should = iota + 1
+	beWhiteout
+	beDir
+	beOther
+)
 
 func (d Damage) String() string { return fmt.Sprintf("%q: %s", d.Path, d.What) }
 

@@ -38,8 +38,8 @@ type dir struct {
 	hides   map[string]struct{} // names that are hidden in the layers below
 	opaque  bool                // as if all of them were
 	meta    *member.Member      // the last to list the directory; nil if it is made up
+	number  int64               // of that member in the stream
 	open    *opened             // nil unless in the cache
-	touched bool                // repair changed it or what is in it
 }
 
 // node is what a name stands for. Hard links share it.

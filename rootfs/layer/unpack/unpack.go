@@ -30,7 +30,6 @@ type unpacker struct {
 	result Result
 	left   map[place]bool // what was left out
 	count  int64
-	repair *repair // nil when unpacking
 }
 
 // place is a name in a directory.
@@ -51,7 +50,11 @@ type fresh struct {
 func Unpack(into *os.File, r *member.Reader, o Options) (Result, error) {
 	u := newUnpacker(into, r, o)
 	defer u.dirs.close()
-	var err error
+	// While it is incomplete nobody may come in, and no group may be passed on.
+	err := unix.Fchmod(u.dirs.root, 0o700)
+	if err != nil {
+		return Result{}, &fault.Error{Op: "chmod", Path: "the layer's directory", Errno: errnoOf(err)}
+	}
 	if u.fresh, err = probe(u.dirs.root); err != nil {
 		return Result{}, err
 	}
@@ -76,11 +79,7 @@ func newUnpacker(into *os.File, r *member.Reader, o Options) *unpacker {
 // probe finds out what a new file gets: umask, default ACLs and set-group-ID directories have a say in it.
 func probe(dir int) (fresh, error) {
 	fail := func(op string, err error) (fresh, error) {
-		return fresh{}, &fault.Error{Op: op, Path: "the directory to unpack into", Errno: errnoOf(err)}
-	}
-	// Nothing may come in from outside while it is incomplete, nor pass its group on.
-	if err := unix.Fchmod(dir, 0o700); err != nil {
-		return fail("chmod", err)
+		return fresh{}, &fault.Error{Op: op, Path: "the layer's directory", Errno: errnoOf(err), Hint: hints[errnoOf(err)]}
 	}
 	fd, err := openAt(dir, between, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o777)
 	if err != nil {
@@ -201,14 +200,11 @@ func nodeOf(m *member.Member) *node {
 }
 
 func (u *unpacker) makeDir(d *dir) error {
-	if !u.wanted(d.parent, d.name) {
-		return nil
-	}
 	parent, err := u.dirs.fd(d.parent)
 	if err != nil {
 		return err
 	}
-	return u.make(parent, d.parent, d.name, func() error { return unix.Mkdirat(parent, d.name, 0o700) })
+	return os.NewSyscallError("mkdir", again(func() error { return unix.Mkdirat(parent, d.name, 0o700) }))
 }
 
 // remove takes away what stands at a name, if anything does.
@@ -226,7 +222,7 @@ func (u *unpacker) remove(parent *dir, name string) error {
 		u.dirs.forget(n.dir)
 	}
 	u.tree.remove(parent, name)
-	if p := (place{parent, name}); u.left[p] || !u.wanted(parent, name) {
+	if p := (place{parent, name}); u.left[p] {
 		delete(u.left, p)
 		return nil
 	}
@@ -238,30 +234,31 @@ func (u *unpacker) remove(parent *dir, name string) error {
 	if n.kind == member.Dir {
 		flags = unix.AT_REMOVEDIR
 	}
-	return unix.Unlinkat(at, name, flags)
+	return os.NewSyscallError("remove", unix.Unlinkat(at, name, flags))
 }
 
 // link makes one more name of a file. Its target is found before anything goes away: it may be below what is replaced.
 func (u *unpacker) link(m *member.Member, parent *dir, name string) error {
 	from, target, n, err := u.tree.linked(m.Target)
 	if err != nil {
-		return &fault.Error{Op: "unpack", Path: m.Path, Msg: "hard link to " + m.Target, Err: err,
-			Hint: "a layer can only link what it holds itself; have the image made again"}
+		return linkFault(m, err)
 	}
 	if from == parent && target == name {
 		return nil
 	}
-	leave := u.left[place{from, target}]
-	if act := u.wanted(parent, name) && !leave; act {
-		err = u.linkOver(from, target, parent, name)
-	} else {
+	if u.left[place{from, target}] {
 		err = u.remove(parent, name)
-	}
-	if leave {
 		u.left[place{parent, name}] = true
+	} else {
+		err = u.linkOver(from, target, parent, name)
 	}
 	u.tree.place(parent, name, n)
 	return err
+}
+
+func linkFault(m *member.Member, err error) error {
+	return &fault.Error{Op: "unpack", Path: m.Path, Msg: "hard link to " + m.Target, Err: err,
+		Hint: "a layer can only link what it holds itself; have the image made again"}
 }
 
 func (u *unpacker) linkOver(from *dir, target string, parent *dir, name string) error {
@@ -274,10 +271,10 @@ func (u *unpacker) linkOver(from *dir, target string, parent *dir, name string) 
 		return err
 	}
 	if parent.entries[name] == nil {
-		return u.make(at, parent, name, func() error { return unix.Linkat(source, target, at, name, 0) })
+		return os.NewSyscallError("link", unix.Linkat(source, target, at, name, 0))
 	}
 	if err := unix.Linkat(source, target, at, between, 0); err != nil {
-		return err
+		return os.NewSyscallError("link", err)
 	}
 	if err := u.remove(parent, name); err != nil {
 		return err
@@ -285,7 +282,7 @@ func (u *unpacker) linkOver(from *dir, target string, parent *dir, name string) 
 	if at, err = u.dirs.fd(parent); err != nil {
 		return err
 	}
-	return unix.Renameat(at, between, at, name)
+	return os.NewSyscallError("rename", unix.Renameat(at, between, at, name))
 }
 
 func (u *unpacker) warn(what string, errno syscall.Errno) {

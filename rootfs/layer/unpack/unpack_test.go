@@ -403,3 +403,6 @@ func sparse(size int64, pairs []int64, data []byte) []byte {
 	}
 	return b.Bytes()
 }
+
+func setAttrOf(path, attr, value string) error { return unix.Lsetxattr(path, attr, []byte(value), 0) }
+func removeAttrOf(path, attr string) error     { return unix.Lremovexattr(path, attr) }
