@@ -169,9 +169,12 @@ func (v *verifier) compareInode(h handle, d *dir, whiteouts bool) string {
 	if what := v.compareStat(&st, m); what != "" {
 		return what
 	}
-	mark, err := getAttr(h, v.prefix()+opaqueAttr)
-	if want := v.mark(d, whiteouts); err != unix.EACCES && string(mark) != want {
-		return fmt.Sprintf("has %s=%q, and should have %q", v.prefix()+opaqueAttr, mark, want)
+	marks := v.marks(d, whiteouts)
+	for _, name := range []string{v.prefix() + opaqueAttr, v.prefix() + originAttr} {
+		value, err := getAttr(h, name)
+		if want, marked := marks[name]; err != unix.EACCES && (marked != (err == nil) || string(value) != want) {
+			return "is not marked for overlayfs as it should be, with " + name
+		}
 	}
 	return v.compareAttrs(h, m)
 }

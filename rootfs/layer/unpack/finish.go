@@ -37,9 +37,9 @@ func (u *unpacker) finishDir(d *dir, covered bool) error {
 		return u.fail(err)
 	}
 	if d.parent == nil {
-		return u.fail(u.refurbish(h, u.mark(d, len(hidden) > 0), d.metadata()))
+		return u.fail(u.refurbish(h, u.marks(d, len(hidden) > 0), d.metadata()))
 	}
-	return u.fail(u.furnish(h, u.mark(d, len(hidden) > 0), d.metadata()))
+	return u.fail(u.furnish(h, u.marks(d, len(hidden) > 0), d.metadata()))
 }
 
 // hidden are the names in d that need a whiteout: nothing in the layer has them, and something may show from below.
@@ -98,18 +98,18 @@ func (u *unpacker) inode(d *dir) (handle, error) {
 	return handle{at, d.name}, err
 }
 
-// furnish gives a directory that was made with mode 0700 overlayfs's mark and its metadata.
-func (u *unpacker) furnish(h handle, mark string, m *member.Member) error {
-	if mark != "" {
-		if err := setAttr(h, u.prefix()+opaqueAttr, []byte(mark)); err != nil {
-			return os.NewSyscallError("mark as opaque with "+u.prefix()+opaqueAttr, err)
+// furnish gives a directory that was made with mode 0700 overlayfs's marks and its metadata.
+func (u *unpacker) furnish(h handle, marks map[string]string, m *member.Member) error {
+	for name, value := range marks {
+		if err := setAttr(h, name, []byte(value)); err != nil {
+			return os.NewSyscallError("set attribute "+name, err)
 		}
 	}
 	return u.metadata(h, m, 0o700)
 }
 
 // refurbish does so for a directory of any mode, owner and attributes.
-func (u *unpacker) refurbish(h handle, mark string, m *member.Member) error {
+func (u *unpacker) refurbish(h handle, marks map[string]string, m *member.Member) error {
 	if err := chmod(h, 0o700); err != nil {
 		return os.NewSyscallError("chmod", err)
 	}
@@ -119,18 +119,23 @@ func (u *unpacker) refurbish(h handle, mark string, m *member.Member) error {
 	if err := dropAttrs(h); err != nil {
 		return err
 	}
-	return u.furnish(h, mark, m)
+	return u.furnish(h, marks, m)
 }
 
-// mark is the value of overlayfs's attribute for opaque directories; empty for none.
-func (u *unpacker) mark(d *dir, whiteouts bool) string {
-	switch {
-	case d.replaces():
-		return opaqueYes
-	case whiteouts && u.XattrWhiteouts:
-		return opaqueMixed
+// marks are overlayfs's own attributes of a directory. Without one of origin overlayfs lists the whiteouts of a directory
+// that it need not merge, as names that cannot be opened (ovl_get_inode: "non-merge dir that may have whiteouts").
+func (u *unpacker) marks(d *dir, whiteouts bool) map[string]string {
+	marks := map[string]string{}
+	if d.replaces() {
+		marks[u.prefix()+opaqueAttr] = opaqueYes
 	}
-	return ""
+	if whiteouts {
+		marks[u.prefix()+originAttr] = ""
+	}
+	if whiteouts && u.XattrWhiteouts {
+		marks[u.prefix()+opaqueAttr] = opaqueMixed
+	}
+	return marks
 }
 
 // metadata is what the layer says of d, and otherwise what a directory has that is nowhere listed.

@@ -49,7 +49,7 @@ type Damage struct {
 
 	should should
 	member int64 // number in the stream, from 1, of the member that makes it; 0 for none
-	mark   string
+	marks  map[string]string
 	meta   *member.Member
 }
 

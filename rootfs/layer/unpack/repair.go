@@ -167,7 +167,7 @@ func (u *repairer) finishDirs() error {
 			}
 			d.meta = madeUp
 		}
-		if err := u.refurbish(h, d.mark, d.meta); err != nil {
+		if err := u.refurbish(h, d.marks, d.meta); err != nil {
 			return err
 		}
 		delete(u.touched, at)

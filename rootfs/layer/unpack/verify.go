@@ -151,7 +151,7 @@ func (v *verifier) report(path, what string, d Damage) {
 }
 
 func (v *verifier) reportDir(d *dir, whiteouts bool, what string) {
-	v.report(d.path(""), what, Damage{should: beDir, member: d.number, mark: v.mark(d, whiteouts)})
+	v.report(d.path(""), what, Damage{should: beDir, member: d.number, marks: v.marks(d, whiteouts)})
 }
 
 func (v *verifier) reportEntry(s *state, path, what string) {

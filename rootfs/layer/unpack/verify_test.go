@@ -125,7 +125,7 @@ func TestVerifyAndRepair(t *testing.T) {
 		}, " attr attrs d d/big d/empty d/h2 d/ro d/ro/f d/s d/w f fifo h1 h3 made made/up made/up/f o o/f p p/q t t2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := tempDir(t)
 			if _, err := unpackInto(dir, raw, options()); err != nil {
 				t.Fatal(err)
 			}
@@ -202,7 +202,7 @@ func TestVerifySparse(t *testing.T) {
 	o := options()
 	o.KeepOwner = true
 	for at, want := range map[int64]int{-1: 0, 4095: 1, 4096: 1, 1 << 38: 1, 1<<39 + 8191: 1, 1<<40 - 1: 1} {
-		dir := t.TempDir()
+		dir := tempDir(t)
 		if _, err := unpackInto(dir, raw, o); err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ const (
 	opaqueYes    = "y"
 	opaqueMixed  = "x" // not opaque: look for whiteouts that are attributes
 	whiteoutAttr = "whiteout"
+	originAttr   = "origin" // where a directory was copied up from; empty if unknown
 	escape       = "overlay."
 )
 
