@@ -22,7 +22,7 @@ type opened struct {
 	used *list.Element // its value is the *dir
 }
 
-// fd returns d, open until two other directories were asked for at least.
+// fd returns d, open until openMax/2 other directories were asked for at least.
 func (c *dirs) fd(d *dir) (int, error) {
 	if d.parent == nil {
 		return c.root, nil
@@ -31,26 +31,29 @@ func (c *dirs) fd(d *dir) (int, error) {
 		c.used.MoveToFront(d.open.used)
 		return d.open.fd, nil
 	}
-	// From the nearest that is open down. Only d is kept, so that opening one directory closes at most one.
+	// From the nearest that is open down.
 	way := []*dir{d}
 	for top := d.parent; top.parent != nil && top.open == nil; top = top.parent {
 		way = append(way, top)
 	}
-	at := c.root
+	at, borrowed := c.root, true
 	if from := way[len(way)-1].parent; from.parent != nil {
 		at = from.open.fd
 	}
 	for i := len(way) - 1; i >= 0; i-- {
 		fd, err := c.open(at, way[i])
-		if i < len(way)-1 {
+		if !borrowed {
 			unix.Close(at)
 		}
 		if err != nil {
 			return -1, err
 		}
-		at = fd
+		at, borrowed = fd, false
+		if i < openMax/2 { // not all the way: it can be longer than what is kept open
+			c.keep(way[i], fd)
+			borrowed = true
+		}
 	}
-	c.keep(d, at)
 	return at, nil
 }
 

@@ -4,16 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"berth/rootfs/layer/member"
 )
 
-// Limits of a walk: the kernel's number of symbolic links (MAXSYMLINKS), and how deep a path can name a directory
-// (PATH_MAX in parts of one character).
+// Limits of a walk: the kernel's number of symbolic links (MAXSYMLINKS), and twice as many directories as the longest
+// path can name (PATH_MAX), since whoever removes a tree has them open one in the other.
 const (
 	linksMax = 40
-	depthMax = 2048
+	depthMax = 4096
 )
 
 // tree is what the members so far make of the layer, names only. It decides what a member means; acting on it is up to
@@ -56,10 +57,15 @@ func newTree(makeDir func(*dir) error) *tree {
 
 // path is the name of an entry of d as the layer means it, links followed; the name "" stands for d itself.
 func (d *dir) path(name string) string {
-	for ; d.parent != nil; d = d.parent {
-		name = path.Join(d.name, name)
+	var parts []string
+	if name != "" {
+		parts = append(parts, name)
 	}
-	return name
+	for ; d.parent != nil; d = d.parent {
+		parts = append(parts, d.name)
+	}
+	slices.Reverse(parts)
+	return strings.Join(parts, "/")
 }
 
 // child is the directory name in d, nil if there is none.

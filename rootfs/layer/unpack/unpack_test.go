@@ -275,7 +275,7 @@ func TestRefused(t *testing.T) {
 		{"hard link to a whiteout", []entry{whiteout("w"), link("a", "w")}, "hard link to w: it is not in this layer"},
 		{"hard link below a file", []entry{file("f", "x"), link("a", "f/x")}, "f is not a directory"},
 		{"name too long in a link", []entry{symlink("l", strings.Repeat("n", 256)), file("l/x", "y")}, "unpack l/x: a part of the target"},
-		{"too deep", []entry{directory(strings.Repeat("d/", 1500)+"d", 0o755), symlink("l", strings.Repeat("d/", 1500)), file("l/"+strings.Repeat("e/", 1500)+"f", "")}, "directories deep"},
+		{"too deep", []entry{symlink("l", strings.Repeat("d/", 2000)), symlink("k", "l/"+strings.Repeat("e/", 2000)), file("k/"+strings.Repeat("f/", 100)+"f", "")}, "directories deep"},
 	} {
 		_, err := unpackInto(tempDir(t), stream(t, c.in...), options())
 		var f *fault.Error
@@ -321,6 +321,18 @@ func TestPathLongerThanPATHMAX(t *testing.T) {
 	dir, r := unpacked(t, file(deep, "deep"), link("l", deep))
 	if content, err := os.ReadFile(dir + "/l"); err != nil || string(content) != "deep" || r.Entries != 32 {
 		t.Errorf("%q %v, %d entries", content, err, r.Entries)
+	}
+}
+
+func TestDeepTrees(t *testing.T) {
+	in := []entry{file(strings.Repeat("d/", 2000)+"f", "x"), symlink("l", strings.Repeat("d/", 2000)), file("l/"+strings.Repeat("e/", 1000)+"f", "x"),
+		file(strings.Repeat("g/", 2000)+"f", "x"), link("l/h", strings.Repeat("g/", 2000)+"f"), file("l/i", "x"), file("g", "a file over it all")}
+	dir, r := unpacked(t, in...)
+	if r.Entries != 3006 {
+		t.Errorf("%d entries", r.Entries)
+	}
+	if damaged := verify(t, dir, stream(t, in...), options()); len(damaged) > 0 {
+		t.Error(damaged)
 	}
 }
 
