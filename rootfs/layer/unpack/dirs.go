@@ -2,6 +2,8 @@ package unpack
 
 import (
 	"container/list"
+	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,7 +13,8 @@ const openMax = 64
 
 // dirs keeps the directories used last open.
 type dirs struct {
-	root int // borrowed
+	root int      // into
+	into *os.File // borrowed; its finalizer would close root
 	used list.List
 	// open opens a directory in its parent's.
 	open func(parent int, d *dir) (int, error)
@@ -78,4 +81,5 @@ func (c *dirs) close() {
 	for c.used.Len() > 0 {
 		c.forget(c.used.Front().Value.(*dir))
 	}
+	runtime.KeepAlive(c.into)
 }

@@ -72,7 +72,7 @@ func Unpack(into *os.File, r *member.Reader, o Options) (Result, error) {
 func newUnpacker(into *os.File, r *member.Reader, o Options) *unpacker {
 	u := &unpacker{Options: o, in: r, buf: make([]byte, 256<<10), left: map[place]bool{}}
 	u.tree = newTree(u.makeDir)
-	u.dirs = dirs{root: int(into.Fd()), open: func(parent int, d *dir) (int, error) { return openDirAt(parent, d.name) }}
+	u.dirs = dirs{root: int(into.Fd()), into: into, open: func(parent int, d *dir) (int, error) { return openDirAt(parent, d.name) }}
 	return u
 }
 

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -335,6 +336,26 @@ func TestDeepTrees(t *testing.T) {
 		t.Error(damaged)
 	}
 }
+
+// TestDirectoryStaysOpen lets go of the directory while it is used, as a caller may who has no more use for it.
+func TestDirectoryStaysOpen(t *testing.T) {
+	open := func() *os.File {
+		f, err := os.Open(tempDir(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	raw := stream(t, file("a/b", "x"), file("a/c", "y"))
+	collect := writerFunc(func([]byte) { runtime.GC() })
+	if _, err := Unpack(open(), member.NewReader(io.TeeReader(bytes.NewReader(raw), collect), member.Options{}), options()); err != nil {
+		t.Error(err)
+	}
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
 
 func TestMetadata(t *testing.T) {
 	old := time.Date(1901, 12, 25, 0, 0, 0, 0, time.UTC)
