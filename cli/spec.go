@@ -8,7 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"berth/libcontainer/bundle"
+	"berth/libcontainer/defaults"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
 )
@@ -31,11 +31,11 @@ func (r *runner) specCommand() *cli.Command {
 }
 
 func writeSpec(path string, rootless bool) error {
-	spec := bundle.Default(rootless, os.Geteuid(), os.Getegid())
+	spec := defaults.Spec(rootless, os.Geteuid(), os.Getegid())
 	if host.Probe().Cgroup.Mode() == "unified" {
-		spec = bundle.WithCgroupNamespace(spec)
+		spec = defaults.WithCgroupNamespace(spec)
 	}
-	raw, err := bundle.Marshal(spec)
+	raw, err := defaults.Marshal(spec)
 	if err != nil {
 		return err
 	}

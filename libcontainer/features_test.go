@@ -13,6 +13,7 @@ import (
 
 	"berth/cgroups"
 	"berth/libcontainer/bundle"
+	"berth/libcontainer/defaults"
 	"berth/libcontainer/host"
 	"berth/rootfs"
 )
@@ -210,7 +211,7 @@ func TestUnsafeAnnotations(t *testing.T) {
 }
 
 func annotated(annotations map[string]string) *specs.Spec {
-	spec := bundle.Default(false, 0, 0)
+	spec := defaults.Spec(false, 0, 0)
 	spec.Annotations = annotations
 	return spec
 }

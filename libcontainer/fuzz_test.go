@@ -15,6 +15,7 @@ import (
 
 	"berth/cgroups"
 	"berth/libcontainer/bundle"
+	"berth/libcontainer/defaults"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
 	"berth/libcontainer/supervise"
@@ -30,7 +31,7 @@ func FuzzPlan(f *testing.F) {
 		f.Add(raw, uint8(0xee))
 	}
 	for _, change := range configurations() {
-		spec := bundle.Default(false, 0, 0)
+		spec := defaults.Spec(false, 0, 0)
 		if change != nil {
 			change(spec)
 		}

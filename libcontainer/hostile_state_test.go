@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/cgroups"
-	"berth/libcontainer/bundle"
+	"berth/libcontainer/defaults"
 	"berth/libcontainer/fault"
 )
 
@@ -174,7 +174,7 @@ func (d damagedState) try(t *testing.T) {
 // goodBundle is one that is refused by nothing but its ID.
 func goodBundle(t *testing.T) string {
 	dir := t.TempDir()
-	spec := bundle.Default(false, 0, 0)
+	spec := defaults.Spec(false, 0, 0)
 	spec.Process.Terminal = false
 	raw, err := json.Marshal(spec)
 	if err := errors.Join(err, os.Mkdir(filepath.Join(dir, "rootfs"), 0o755), os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o600)); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"berth/libcontainer/bundle"
+	"berth/libcontainer/defaults"
 	"berth/libcontainer/host"
 )
 
@@ -45,7 +46,7 @@ func TestHostileValues(t *testing.T) {
 	facts := machines()["6.18 cgroup2"]
 	docs := map[string][]byte{}
 	for name, change := range configurations() {
-		spec := bundle.Default(false, 0, 0)
+		spec := defaults.Spec(false, 0, 0)
 		if change != nil {
 			change(spec)
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"berth/libcontainer/bundle"
+	"berth/libcontainer/defaults"
 	"berth/libcontainer/fault"
 	"berth/nsenter"
 )
@@ -67,7 +67,7 @@ func testBundle(t *testing.T, change func(*specs.Spec)) string {
 			t.Fatal(err)
 		}
 	}
-	spec := bundle.Default(false, 0, 0)
+	spec := defaults.Spec(false, 0, 0)
 	spec.Process.Terminal = false
 	spec.Process.Args = []string{"/bin/true"}
 	if change != nil {

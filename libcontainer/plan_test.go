@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"berth/libcontainer/bundle"
+	"berth/libcontainer/defaults"
 	"berth/libcontainer/fault"
 	"berth/libcontainer/host"
 	"berth/nsenter"
@@ -40,7 +41,7 @@ func machines() map[string]host.Facts {
 // load is the default bundle after change, without a file.
 func load(t testing.TB, change func(*specs.Spec)) *bundle.Bundle {
 	t.Helper()
-	spec := bundle.Default(false, 0, 0)
+	spec := defaults.Spec(false, 0, 0)
 	if change != nil {
 		change(spec)
 	}

@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/cgroups"
-	"berth/libcontainer/bundle"
+	"berth/libcontainer/defaults"
 	"berth/libcontainer/fault"
 )
 
 // rootless is what spec --rootless says for user 1000, after change.
 func rootless(change func(*specs.Spec)) func(*specs.Spec) {
 	return func(s *specs.Spec) {
-		*s = *bundle.Default(true, 1000, 1000)
+		*s = *defaults.Spec(true, 1000, 1000)
 		if change != nil {
 			change(s)
 		}

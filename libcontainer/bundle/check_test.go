@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"berth/libcontainer/defaults"
 )
 
 // base is a small configuration that is right.
@@ -181,7 +183,7 @@ func TestCheckEmpty(t *testing.T) {
 
 // Check looks for NUL bytes too, because not every Spec comes from Load.
 func TestCheckNUL(t *testing.T) {
-	spec := Default(false, 0, 0)
+	spec := defaults.Spec(false, 0, 0)
 	spec.Process.Args = append(spec.Process.Args, "a\x00b")
 	spec.Linux.Namespaces[0].Path = "/proc/1/ns/pid\x00"
 	spec.Linux.Sysctl = map[string]string{"net.a\x00b": "1", "net.c": "\x00"}
@@ -197,7 +199,7 @@ func TestCheckNUL(t *testing.T) {
 
 // No number of mistakes makes the list grow without end.
 func TestCheckBounded(t *testing.T) {
-	spec := Default(false, 0, 0)
+	spec := defaults.Spec(false, 0, 0)
 	spec.Process.Env = make([]string, 10*maxComplaints)
 	if n := len(Check(spec)); n != maxComplaints {
 		t.Errorf("%d complaints", n)

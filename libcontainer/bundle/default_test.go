@@ -1,84 +1,20 @@
 package bundle
 
 import (
-	"bytes"
-	"encoding/json"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"berth/libcontainer/defaults"
 )
 
-// `berth spec` writes what `runc spec` wrote down in testdata, but for the
-// version and the name.
-func TestDefault(t *testing.T) {
-	for file, rootless := range map[string]bool{"runc-spec.json": false, "runc-spec-rootless.json": true} {
-		want, err := os.ReadFile("testdata/" + file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sameSpec(t, rootless, want)
-	}
-}
-
-func TestDefaultIsRunc(t *testing.T) {
-	if _, err := exec.LookPath("runc"); err != nil {
-		t.Skip("[runc] needs runc")
-	}
-	for _, rootless := range []bool{false, true} {
-		dir := t.TempDir()
-		args := []string{"spec", "--bundle", dir}
-		if rootless {
-			args = append(args, "--rootless")
-		}
-		if out, err := exec.Command("runc", args...).CombinedOutput(); err != nil {
-			t.Skipf("[runc] runc spec: %v: %s", err, out)
-		}
-		want, err := os.ReadFile(filepath.Join(dir, ConfigName))
-		if err != nil {
-			t.Fatal(err)
-		}
-		sameSpec(t, rootless, want)
-	}
-}
-
-func sameSpec(t *testing.T, rootless bool, want []byte) {
-	t.Helper()
-	var runc specs.Spec
-	if err := json.Unmarshal(want, &runc); err != nil {
-		t.Fatal(err)
-	}
-	euid, egid := 0, 0
-	if rootless {
-		euid, egid = int(runc.Linux.UIDMappings[0].HostID), int(runc.Linux.GIDMappings[0].HostID)
-	}
-	// They cannot be raised without being inheritable too, so Berth leaves out
-	// what older versions of runc write here.
-	runc.Process.Capabilities.Ambient = nil
-	want, err := Marshal(&runc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spec := Default(rootless, euid, egid)
-	if strings.Contains(string(want), `"type": "cgroup"`+"\n\t\t\t}") {
-		WithCgroupNamespace(spec)
-	}
-	spec.Version, spec.Hostname = runc.Version, runc.Hostname
-	got, err := Marshal(spec)
-	if err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%v\n got: %s\nwant: %s", err, got, want)
-	}
-}
-
+// The default configuration has nothing to complain about.
 func TestDefaultIsRight(t *testing.T) {
 	for _, spec := range []*specs.Spec{
-		Default(false, 0, 0), Default(true, 1000, 1001),
-		WithCgroupNamespace(Default(false, 0, 0)), WithCgroupNamespace(Default(true, 1000, 1001)),
+		defaults.Spec(false, 0, 0), defaults.Spec(true, 1000, 1001),
+		defaults.WithCgroupNamespace(defaults.Spec(false, 0, 0)), defaults.WithCgroupNamespace(defaults.Spec(true, 1000, 1001)),
 	} {
-		raw, err := Marshal(spec)
+		raw, err := defaults.Marshal(spec)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +22,7 @@ func TestDefaultIsRight(t *testing.T) {
 			t.Error(list)
 		}
 	}
-	if m := Default(true, 1000, 1001).Linux; m.UIDMappings[0].HostID != 1000 || m.GIDMappings[0].HostID != 1001 {
+	if m := defaults.Spec(true, 1000, 1001).Linux; m.UIDMappings[0].HostID != 1000 || m.GIDMappings[0].HostID != 1001 {
 		t.Error(m)
 	}
 }

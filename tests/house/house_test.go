@@ -19,7 +19,7 @@ const module = "berth"
 
 // floors are the rooms from the ground up. A package imports rooms of lower floors only, and packages of its own room.
 var floors = [][]string{
-	{"libcontainer/fault", "libcontainer/host", "libcontainer/trace"},
+	{"libcontainer/fault", "libcontainer/host", "libcontainer/trace", "libcontainer/defaults"},
 	{"nsenter"},
 	{
 		"libcontainer/bundle", "libcontainer/process", "libcontainer/supervise", "libcontainer/netdev",
@@ -33,8 +33,8 @@ var floors = [][]string{
 // modules says which rooms may use a module from outside; what is not named here may not enter the binary.
 var modules = map[string][]string{
 	"github.com/opencontainers/runtime-spec": {
-		"libcontainer/bundle", "libcontainer/process", "libcontainer/supervise", "libcontainer/netdev",
-		"libcontainer/intelrdt", "cgroups", "rootfs", "libcontainer", "cli",
+		"libcontainer/defaults", "libcontainer/bundle", "libcontainer/process", "libcontainer/supervise",
+		"libcontainer/netdev", "libcontainer/intelrdt", "cgroups", "rootfs", "libcontainer", "cli",
 	},
 	"github.com/seccomp/libseccomp-golang": {"libcontainer/process"},
 	"github.com/urfave/cli/v2":             {"cli"},
@@ -43,6 +43,9 @@ var modules = map[string][]string{
 		"libcontainer/intelrdt", "libcontainer/criu", "cgroups", "rootfs", "libcontainer", "cli",
 	},
 }
+
+// shared is what the layer tool has of the runtime.
+var shared = []string{"rootfs", "rootfs/overlayfs", "libcontainer/fault", "libcontainer/defaults"}
 
 // top is all that may stand at the top of the repository, besides names that begin with a dot.
 var top = strings.Fields(
@@ -92,7 +95,12 @@ func TestForbidden(t *testing.T) {
 		{"nsenter", "rootfs", "imports point down"},
 		{"libcontainer", "cli", "imports point down"},
 		{"rootfs", "rootfs/layer", "nothing of the runtime imports rootfs/layer"},
-		{"rootfs/layer", "libcontainer/host", "rootfs/layer knows fault and rootfs only"},
+		{"rootfs/layer", "libcontainer/host", "rootfs/layer knows rootfs, rootfs/overlayfs, libcontainer/fault, libcontainer/defaults only"},
+		{"rootfs/layer/overlay", "rootfs/overlayfs", ""},
+		{"rootfs/layer/convert", "libcontainer/defaults", ""},
+		{"rootfs", "rootfs/overlayfs", ""},
+		{"libcontainer/bundle", "libcontainer/defaults", ""},
+		{"libcontainer/host", "libcontainer/defaults", "rooms on one floor do not know each other"},
 		{"cli", "tests/x", "no such room"},
 	} {
 		if got := forbidden(c.from, c.to); got != c.want {
@@ -104,8 +112,8 @@ func TestForbidden(t *testing.T) {
 // forbidden says why one package of berth may not import another; empty if it may.
 func forbidden(from, to string) string {
 	const layer, layerTool = "rootfs/layer", "rootfs/cmd"
-	if below(from, layer) && !below(to, layer) && to != "rootfs" && to != "libcontainer/fault" {
-		return "rootfs/layer knows fault and rootfs only"
+	if below(from, layer) && !below(to, layer) && !slices.Contains(shared, to) {
+		return "rootfs/layer knows " + strings.Join(shared, ", ") + " only"
 	}
 	if below(to, layer) && !below(from, layer) && !below(from, layerTool) {
 		return "nothing of the runtime imports rootfs/layer"

@@ -1,4 +1,6 @@
-package bundle
+// Package defaults is the configuration that everything begins with which
+// writes one: `berth spec`, and the layer tool for an image.
+package defaults
 
 import (
 	"encoding/json"
@@ -8,14 +10,14 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Default returns the configuration that `berth spec` writes: a shell on the
+// Spec returns the configuration that `berth spec` writes: a shell on the
 // bundle's rootfs, in namespaces of its own, with few capabilities. It says
 // what `runc spec` says, under Berth's name.
 //
 // With rootless it is one that a user without privileges can run: in a user
 // namespace whose root is euid and egid, in the host's network, and without
 // limits.
-func Default(rootless bool, euid, egid int) *specs.Spec {
+func Spec(rootless bool, euid, egid int) *specs.Spec {
 	spec := &specs.Spec{
 		Version:  specs.Version,
 		Process:  defaultProcess(),
