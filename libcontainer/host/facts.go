@@ -131,5 +131,5 @@ func (f Facts) Privileged() bool { return f.Has(unix.CAP_SYS_ADMIN) }
 // kernels get remounts instead.
 func (f Facts) HasMountSetattr() bool { return f.Kernel.AtLeast(5, 12) }
 
-// HasOverlayLowerdirPlus tells whether overlayfs takes lowerdir+ (Linux 6.5).
-func (f Facts) HasOverlayLowerdirPlus() bool { return f.Kernel.AtLeast(6, 5) }
+// HasOverlayLowerdirPlus tells whether overlayfs takes lowerdir+ (Linux 6.8).
+func (f Facts) HasOverlayLowerdirPlus() bool { return f.Kernel.AtLeast(6, 8) }
