@@ -145,6 +145,9 @@ func (c *Container) dumpFacts() (facts dumpFacts, err error) {
 	if err := plan.Namespaces.canCRIU("checkpoint", machine); err != nil {
 		return facts, err
 	}
+	if err := canCRIURoot("checkpoint", plan.Rootfs); err != nil {
+		return facts, err
+	}
 	plan.Rootfs.ReadLinks()
 	facts = dumpFacts{
 		PID: c.record.PID, Root: c.record.Rootfs, External: plan.Rootfs.External(),

@@ -66,6 +66,18 @@ func (n Namespaces) canCRIU(op string, facts host.Facts) error {
 	return nil
 }
 
+// canCRIURoot complains about a root that only the container has: CRIU binds
+// one from the host.
+func canCRIURoot(op string, plan *rootfs.Plan) error {
+	field := plan.RootOverlay()
+	if field == "" {
+		return nil
+	}
+	return &fault.Error{Op: op, Path: "/", Field: field, Phase: fault.PhasePlan, Code: "criu-root",
+		Msg:  "CRIU needs a root file system that is mounted on the host, and this one is an overlay of the container's own",
+		Hint: "mount it at root.path and leave the entry out"}
+}
+
 // joinedByPath are the kinds that CRIU joins by path.
 func joinedByPath(kind string) bool { return kind == "ipc" || kind == "uts" }
 

@@ -7,6 +7,7 @@ import (
 
 	"berth/libcontainer/bundle"
 	"berth/libcontainer/process"
+	"berth/rootfs"
 )
 
 // HomeVariable is HOME from the container's /etc/passwd where process.env has
@@ -15,14 +16,14 @@ func HomeVariable(b *bundle.Bundle) []string {
 	if b.Spec.Process == nil || b.Spec.Root == nil {
 		return nil
 	}
-	return homeVariable(b.Spec.Process, rootfsPath(b))
+	return homeVariable(b.Spec.Process, rootfs.RootLayers(b.Spec, b.Dir)...)
 }
 
-func homeVariable(p *specs.Process, rootfs string) []string {
+func homeVariable(p *specs.Process, roots ...string) []string {
 	for _, e := range p.Env {
 		if strings.HasPrefix(e, "HOME=") {
 			return nil
 		}
 	}
-	return []string{"HOME=" + process.Home(rootfs, p.User.UID)}
+	return []string{"HOME=" + process.Home(p.User.UID, roots...)}
 }

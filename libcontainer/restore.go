@@ -60,6 +60,9 @@ func Restore(opt RestoreOptions) (_ *Container, _ *Process, err error) {
 	if err := plan.Namespaces.canCRIU("restore", facts); err != nil {
 		return nil, nil, err
 	}
+	if err := canCRIURoot("restore", plan.Rootfs); err != nil {
+		return nil, nil, err
+	}
 	if err := checkRoot(plan.Rootfs.Root); err != nil {
 		return nil, nil, err
 	}

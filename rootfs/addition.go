@@ -18,6 +18,7 @@ import (
 func NewAddition(spec *specs.Spec, facts host.Facts, opt Options) (*Plan, fault.List) {
 	opt.JoinedMountNS = true // so that sources are opened before anything is joined
 	p := newPlanner(spec, facts, opt)
+	p.addition = true
 	p.planRoot()
 	p.planLabel()
 	p.planPropagation()

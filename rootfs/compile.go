@@ -205,12 +205,14 @@ func (c *compiler) openSources(given []nsenter.Reg) {
 	c.sources = make([]nsenter.Reg, len(c.plan.sources))
 	for i, s := range c.plan.sources {
 		c.at(s.Field, s.Op, s.Path)
-		switch s.opener {
-		case byRuntime:
+		switch {
+		case s.opener == byRuntime:
 			c.sources[i], given = given[0], given[1:]
-		case early:
+		case s.Fresh != nil:
+			c.sources[i] = c.openOverlay(c.plan.rootMount)
+		case s.opener == early:
 			c.sources[i] = c.b.OpenTreeHost(s.Path, s.Recursive, s.NoFollow)
-		case inTurn:
+		default:
 			c.sources[i] = c.b.OpenPathHost(s.Path, s.NoFollow)
 		}
 	}

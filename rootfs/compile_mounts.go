@@ -38,6 +38,9 @@ func (c *compiler) ownDir(name string) nsenter.Reg {
 }
 
 func (m *Mount) compile(c *compiler) {
+	if m.root {
+		return
+	}
 	c.at(m.Field, "mount "+m.Type, m.Target)
 	switch {
 	case m.classic:

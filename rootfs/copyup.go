@@ -15,8 +15,8 @@ import (
 
 // fill copies the directory that the tmpfs will cover. One that is missing
 // leaves it empty.
-func (c *CopyUp) fill(tmpfs int, keep fixed) error {
-	root, err := unix.Open(c.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func (c *CopyUp) fill(tmpfs int, keep fixed, maps userns) error {
+	root, err := c.open(maps)
 	if err != nil {
 		return err
 	}
@@ -35,6 +35,14 @@ func (c *CopyUp) fill(tmpfs int, keep fixed) error {
 	}
 	t := treeCopy{top: tmpfs, links: map[inode]string{}}
 	return t.dir(os.NewFile(uintptr(from), c.Target), os.NewFile(uintptr(to), ""), "", keep)
+}
+
+// open opens the container's root.
+func (c *CopyUp) open(maps userns) (int, error) {
+	if c.Layers != nil {
+		return c.Layers.overlay(maps)
+	}
+	return unix.Open(c.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }
 
 // fixedBy tells which attributes of the top directory the options set, so that

@@ -14,6 +14,8 @@ import (
 // looks at the host's files and at the image: for use after the failure only.
 func (p *Plan) Diagnose(e *fault.Error) {
 	switch {
+	case strings.HasPrefix(e.Op, "mount overlay"):
+		p.diagnoseOverlay(e)
 	case (e.Op == "mount proc" || e.Op == "mount sysfs") && e.Errno == unix.EPERM:
 		mountinfo, _ := host.ReadFile("/proc/self/mountinfo")
 		diagnoseCovered(e, mountinfo)
@@ -90,6 +92,9 @@ func (p *Plan) diagnoseKinds(e *fault.Error) {
 
 // kindInside is kindOf for a path of the image, before anything is mounted.
 func (p *Plan) kindInside(path string) string {
+	if p.rootMount != nil {
+		return "" // it is mounted nowhere yet
+	}
 	root, err := unix.Open(p.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return ""

@@ -19,6 +19,9 @@ func Explain(op string, errno syscall.Errno) string {
 	return ""
 }
 
+const hintNoPlace = "where the image lacks the place, it cannot be made in a root file system that is read-only: " +
+	"add it to the image, or an upper directory to the overlay"
+
 // hints is searched from the top; an op that ends in '*' is a prefix.
 var hints = [...]struct {
 	op    string
@@ -41,6 +44,8 @@ var hints = [...]struct {
 	{"mount cgroup*", unix.EBUSY, "the controllers are mounted in another combination, or belong to cgroup v2"},
 	{"mount proc", unix.ENOTDIR, "/proc has to be a directory of the image, not a link"},
 	{"mount sysfs", unix.ENOTDIR, "/sys has to be a directory of the image, not a link"},
+	{"mount *", unix.EROFS, hintNoPlace},
+	{"bind", unix.EROFS, hintNoPlace},
 	{"mount *", unix.ENODEV, "this kernel does not know the file system type"},
 	{"mount *", unix.EPERM, "this file system cannot be mounted in a user namespace"},
 	{"mount *", unix.EINVAL, "the file system does not know an option or its value, or the destination is not a directory"},

@@ -20,6 +20,8 @@ func FuzzPlan(f *testing.F) {
 		mounts(`{"destination": "/x", "source": "y", "options": ["rbind", "rro", "idmap=uids=@0-1-2#3-4-5;gids=0-0-1", "ridmap", "rshared", "x-a"], "uidMappings": [{"size": 3}], "gidMappings": [{"size": 3}]}`),
 		mounts(`{"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup", "ro", "size=1"]}`, `{"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro"]}`),
 		mounts(`{"destination": "/x/y", "source": "/", "options": ["bind", "copy-symlink", "src-nofollow", "dest-nofollow"]}`),
+		mounts(overlayEntry("/", "lowerdir=/a:/b", "upperdir=u", "workdir=w", "ro", "idmap"), `{"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup"]}`),
+		mounts(overlayEntry("/", "lowerdir+=/a", "lowerdir+=/b", "volatile,userxattr")),
 		mounts(`{"destination": "/x", "type": "ext4", "options": ["silent", "remount", "bind"]}`),
 		`{"linux": {"rootfsPropagation": "runbindable", "devices": [{"path": "/x/y", "type": "p"}, {"path": "/dev/null", "type": "c", "major": 1, "minor": 3}]}}`,
 		`{"process": {"cwd": "a/b", "terminal": true}, "root": {"path": "x", "readonly": true}}`,

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
+	"berth/rootfs/overlayfs"
 )
 
 // entry is one mount of the config while it is planned.
@@ -18,6 +19,7 @@ type entry struct {
 	field  fault.Pointer
 	target string
 	flags  Flags
+	root   bool // it is the root file system
 }
 
 // option points at option i of the entry, or at the entry where i is -1.
@@ -32,19 +34,26 @@ func optionField(field fault.Pointer, i int) fault.Pointer {
 
 func (p *planner) planMounts() {
 	for i, m := range p.spec.Mounts {
-		p.planMount(m, fault.Pointer("/mounts").Index(i))
+		e := newEntry(m, fault.Pointer("/mounts").Index(i))
+		e.root = p.isRoot(e, i)
+		p.planMount(e)
 	}
 	for _, m := range p.opt.Extra {
-		p.planMount(m.Mount, m.Field)
+		p.planMount(newEntry(m.Mount, m.Field))
 	}
 }
 
-func (p *planner) planMount(m specs.Mount, field fault.Pointer) {
+func newEntry(m specs.Mount, field fault.Pointer) *entry {
 	e := &entry{Mount: m, field: field, target: inside(m.Destination), flags: ParseOptions(m.Options)}
 	// Some managers say it with the type only.
 	if m.Type == "bind" || m.Type == "rbind" {
 		e.flags.Bind, e.flags.Recursive = true, e.flags.Recursive || m.Type == "rbind"
 	}
+	return e
+}
+
+func (p *planner) planMount(e *entry) {
+	m, field := e.Mount, e.field
 	if !p.checkText(e) || !p.checkTarget(e) || !p.checkKernel(e) || !p.checkLink(e) {
 		return
 	}
@@ -83,8 +92,11 @@ func (p *planner) checkTarget(e *entry) bool {
 	switch {
 	case e.Destination == "":
 		p.complain(e.field.At("destination"), "mount", e.Source, "a destination is required", "")
+	case e.root:
+		return true
 	case e.target == "/":
-		p.complain(e.field.At("destination"), "mount", "/", "a mount on / would hide the root file system", "set /root/path to it")
+		p.complain(e.field.At("destination"), "mount", "/", "a mount on / would hide the root file system",
+			"set /root/path to it; only an overlay may be the root, as the first mount")
 	default:
 		return p.checkProc(e)
 	}
@@ -238,8 +250,8 @@ func within(path, dir string) bool {
 
 // The kernel's limits: of one string of fsconfig(2), and of mount(2)'s data.
 const (
-	paramMax = 255
-	dataMax  = 4095
+	paramMax = overlayfs.ValueMax
+	dataMax  = overlayfs.DataMax
 )
 
 func (p *planner) planFilesystem(e *entry) {
@@ -258,7 +270,15 @@ func (p *planner) planFilesystem(e *entry) {
 	m.Flags.Attr = m.Flags.Attr.with(m.Flags.Rec.Set, m.Flags.Rec.Clear)
 	m.Flags.Rec = Attr{}
 	m.late = m.Flags.Attr.Set&unix.MOUNT_ATTR_RDONLY != 0 && (m.Type == "tmpfs" || m.Target == "/dev")
-	m.Flags.Params = p.labelled(m.Type, p.params(e, m.Type))
+	if m.Type == "overlay" {
+		if e.flags.CopyUp {
+			p.planCopyUp(e, m, id) // to complain
+		} else if m.root = e.root; p.planOverlay(e, m, id) {
+			p.add(m)
+		}
+		return
+	}
+	m.Flags.Params = p.labelled(m.Type, p.params(e))
 	m.classic = p.classic(m)
 	if m.classic && len(joinParams(m.Flags.Params)) > dataMax {
 		p.complain(e.field.At("options"), "mount", e.target, "the options are longer than "+strconv.Itoa(dataMax)+" bytes", "")
@@ -291,15 +311,10 @@ func (p *planner) checkOwner(e *entry) bool {
 	return false
 }
 
-// params splits a list of parameters in one option, and overlayfs's layers,
-// which each have the length limit of their own.
-func (p *planner) params(e *entry, fstype string) []Param {
+// params splits a list of parameters in one option.
+func (p *planner) params(e *entry) []Param {
 	var out []Param
 	for _, q := range e.flags.Params {
-		if q.Key == "lowerdir" && fstype == "overlay" && p.m.lowerdir && len(q.Value) > paramMax {
-			out = append(out, lowerdirs(q)...)
-			continue
-		}
 		out = append(out, splitParam(q)...)
 	}
 	return out
@@ -316,35 +331,6 @@ func splitParam(q Param) []Param {
 	for _, one := range strings.Split(s, ",") {
 		out = append(out, param(one, q.At))
 	}
-	return out
-}
-
-// lowerdirs is "a:b::c" as lowerdir+=a, lowerdir+=b, datadir+=c; "\:" is a
-// colon of the name (Documentation/filesystems/overlayfs.rst).
-func lowerdirs(q Param) []Param {
-	var out []Param
-	var name strings.Builder
-	key := "lowerdir+"
-	flush := func() {
-		if name.Len() > 0 {
-			out = append(out, Param{Key: key, Value: name.String(), HasValue: true, At: q.At})
-			name.Reset()
-		} else {
-			key = "datadir+"
-		}
-	}
-	for i := 0; i < len(q.Value); i++ {
-		switch c := q.Value[i]; {
-		case c == '\\' && i+1 < len(q.Value):
-			i++
-			name.WriteByte(q.Value[i])
-		case c == ':':
-			flush()
-		default:
-			name.WriteByte(c)
-		}
-	}
-	flush()
 	return out
 }
 
@@ -392,7 +378,7 @@ func (p *planner) planCopyUp(e *entry, m *Mount, id *IDMap) bool {
 		return false
 	}
 	p.makeInRuntime(m, Source{
-		Path: m.Target, Field: e.field, Op: "tmpcopyup", CopyUp: &CopyUp{Root: p.Root, Target: m.Target},
+		Path: m.Target, Field: e.field, Op: "tmpcopyup", CopyUp: p.copyUp(m.Target),
 	}, p.hostIDs(m.Flags.Params))
 	return true
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"berth/libcontainer/fault"
+	"berth/rootfs/overlayfs"
 )
 
 // Op is one thing that is done to the root file system. The types below are
@@ -37,6 +38,8 @@ type Mount struct {
 	likeMode bool // its mode is that of what it covers
 	classic  bool // needs mount(2)
 	source   int  // index into Plan.sources where the runtime makes it; else -1
+	root     bool // it is the root file system: openSources and attachRoot are about it
+	overlay  *overlayfs.Mount
 }
 
 func (m *Mount) String() string {

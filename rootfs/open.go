@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
+	"berth/rootfs/overlayfs"
 )
 
 // Open opens the sources of a plan, in their order: detached clones of host
@@ -57,11 +58,17 @@ func (s Source) fail(err error) error {
 }
 
 func (s Source) open(maps userns) (fd int, err error) {
-	if fd, err = s.detached(); err != nil {
+	if s.Fresh != nil && s.Fresh.Overlay != nil {
+		fd, err = s.overlay(maps)
+		s.IDMap = nil // its layers are mapped
+	} else {
+		fd, err = s.detached()
+	}
+	if err != nil {
 		return -1, err
 	}
 	if s.CopyUp != nil {
-		err = s.CopyUp.fill(fd, fixedBy(s.Fresh.Params))
+		err = s.CopyUp.fill(fd, fixedBy(s.Fresh.Params), maps)
 	}
 	if err == nil {
 		err = s.change(fd, maps)
@@ -86,6 +93,24 @@ func (s Source) detached() (fd int, err error) {
 		flags |= unix.AT_SYMLINK_NOFOLLOW
 	}
 	return unix.OpenTree(unix.AT_FDCWD, s.Path, flags)
+}
+
+// overlay mounts an overlay, detached.
+func (s Source) overlay(maps userns) (int, error) {
+	o := *s.Fresh.Overlay
+	if s.IDMap != nil {
+		ns, err := maps.get(*s.IDMap)
+		if err != nil {
+			return -1, err
+		}
+		o.Userns = ns
+	}
+	f, err := overlayfs.Open(&o, s.Fresh.Kernel)
+	if err != nil {
+		return -1, err
+	}
+	defer f.Close()
+	return unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 }
 
 // fresh makes the file system, detached.

@@ -61,6 +61,8 @@ type Plan struct {
 	m       machine
 	label   string   // linux.mountLabel, where it is to be applied
 	sources []Source // in register order; the root last
+
+	rootMount *Mount // the overlay that is the root, nil where root.path is
 }
 
 // machine is what of Options and host.Facts decides how Ops are compiled.
@@ -87,6 +89,10 @@ type planner struct {
 	opt   Options
 	facts host.Facts
 	bad   fault.List
+
+	addition   bool          // to a container that runs
+	rootSource *Source       // the overlay that is the root
+	readonlyAt fault.Pointer // the mount option that makes the root read-only
 }
 
 // NewPlan decides how the root file system of spec is built on a machine like
@@ -103,12 +109,7 @@ func NewPlan(spec *specs.Spec, facts host.Facts, opt Options) (*Plan, fault.List
 	p.planLate()
 	p.planMasks()
 	p.planPivot()
-	root := Source{
-		Path: p.Root, Recursive: true, base: p.m.base, alone: p.m.rootAlone(),
-		Field: "/root/path", Op: "open the root file system",
-	}
-	root.opener = p.opener(root)
-	p.sources = append(p.sources, root)
+	p.planRootSource()
 	return p.Plan, p.bad
 }
 
@@ -243,8 +244,12 @@ func (p *planner) planPivot() {
 		how = "move"
 	}
 	p.add(&Pivot{Base: Base{Op: how, Field: "/root/path"}, Propagation: propagationText(p.m.propagation)})
+	readonly := p.readonlyAt
 	if p.spec.Root != nil && p.spec.Root.Readonly {
-		p.add(&RootReadonly{Base: Base{Op: "root-readonly", Field: "/root/readonly"}})
+		readonly = "/root/readonly"
+	}
+	if readonly != "" {
+		p.add(&RootReadonly{Base: Base{Op: "root-readonly", Field: readonly}})
 	}
 }
 

@@ -105,9 +105,9 @@ func TestPlanComplaints(t *testing.T) {
 	}{
 		{mounts(`{"type": "tmpfs"}`), privileged, allNew, "mount: a destination is required (config.json /mounts/0/destination)"},
 		{mounts(`{"destination": "/", "type": "tmpfs"}`), privileged, allNew,
-			"mount /: a mount on / would hide the root file system (config.json /mounts/0/destination); set /root/path to it"},
+			"mount /: a mount on / would hide the root file system (config.json /mounts/0/destination); set /root/path to it; only an overlay may be the root, as the first mount"},
 		{mounts(`{"destination": "/a/..", "type": "tmpfs"}`), privileged, allNew,
-			"mount /: a mount on / would hide the root file system (config.json /mounts/0/destination); set /root/path to it"},
+			"mount /: a mount on / would hide the root file system (config.json /mounts/0/destination); set /root/path to it; only an overlay may be the root, as the first mount"},
 		{mounts(`{"destination": "/x\u0000y", "type": "tmpfs"}`), privileged, allNew, "mount /x?y: a zero byte cannot be part of it (config.json /mounts/0/destination)"},
 		{mounts(`{"destination": "/x", "type": "tmpfs", "options": ["a", "size=1\u0000"]}`), privileged, allNew, "mount size=1?: a zero byte cannot be part of it (config.json /mounts/0/options/1)"},
 		{`{"linux": {"maskedPaths": ["/a", "/b\u0000"]}}`, privileged, allNew, "mask /b?: a zero byte cannot be part of it (config.json /linux/maskedPaths/1)"},
@@ -521,25 +521,6 @@ func TestHostID(t *testing.T) {
 	for given, want := range map[string]string{"0": "1000", "1": "100000", "10": "100009", "11": "11", "x": "x", "": ""} {
 		if got := hostID(given, maps); got != want {
 			t.Errorf("%s: got %s, want %s", given, got, want)
-		}
-	}
-}
-
-func TestLowerdirs(t *testing.T) {
-	for given, want := range map[string]string{
-		"/a:/b":       "lowerdir+=/a lowerdir+=/b",
-		"/a":          "lowerdir+=/a",
-		`/a\:b:/c`:    "lowerdir+=/a:b lowerdir+=/c",
-		`/a\\b`:       `lowerdir+=/a\b`,
-		"/a:/b::/d":   "lowerdir+=/a lowerdir+=/b datadir+=/d",
-		"/a::/d1::/d": "lowerdir+=/a datadir+=/d1 datadir+=/d",
-	} {
-		var got []string
-		for _, q := range lowerdirs(Param{Key: "lowerdir", Value: given, HasValue: true}) {
-			got = append(got, q.String())
-		}
-		if strings.Join(got, " ") != want {
-			t.Errorf("%s: got %v, want %s", given, got, want)
 		}
 	}
 }

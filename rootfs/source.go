@@ -4,6 +4,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"berth/libcontainer/fault"
+	"berth/rootfs/overlayfs"
 )
 
 // opener says who clones a source, and when.
@@ -52,10 +53,15 @@ type Fresh struct {
 	Type   string
 	Params []Param
 	Attrs  uint64 // MOUNT_ATTR_*
+
+	Overlay *overlayfs.Mount // in place of Params and Attrs
+	Kernel  overlayfs.Kernel // that mounts it
 }
 
 // CopyUp is the directory that a tmpfs covers, and starts with a copy of.
 type CopyUp struct {
 	Root   string // of the container, on the host
 	Target string // the directory inside Root
+
+	Layers *Source // in place of Root: an overlay of all layers of the container's root, read-only
 }

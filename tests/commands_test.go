@@ -25,6 +25,7 @@ type scriptCommand = func(ts *testscript.TestScript, neg bool, args []string)
 //	config DIR PATCH…            merges into config.json (RFC 7386); a patch is JSON or a file. $WORK, $ID are replaced
 //	args DIR ARG…                process.args
 //	append DIR POINTER JSON…     adds to an array of config.json
+//	prepend DIR POINTER JSON     makes it the first of an array; it may be a file
 //	drop DIR POINTER KEY=VALUE   removes the elements of an array with that value; without KEY=VALUE, the entry
 //	waitfor STATUS ID            waits until the container is in that state
 //	waitfile FILE [TEXT]         waits until a file exists, and has a text in it
@@ -41,6 +42,7 @@ func commands() map[string]scriptCommand {
 		"config":     cmdConfig,
 		"args":       cmdArgs,
 		"append":     cmdAppend,
+		"prepend":    cmdPrepend,
 		"drop":       cmdDrop,
 		"waitfor":    cmdWaitFor,
 		"waitfile":   cmdWaitFile,
@@ -141,6 +143,19 @@ func cmdAppend(ts *testscript.TestScript, neg bool, args []string) {
 			array = append(array, parseJSON(ts, text))
 		}
 		return mergePatch(doc, patchAt(args[1], array))
+	})
+}
+
+func cmdPrepend(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 3, "prepend DIR POINTER JSON")
+	text := args[2]
+	if !strings.HasPrefix(text, "{") {
+		text = ts.ReadFile(text)
+	}
+	editConfig(ts, args[0], func(doc any) any {
+		list, _ := lookup(doc, args[1])
+		array, _ := list.([]any)
+		return mergePatch(doc, patchAt(args[1], append([]any{parseJSON(ts, text)}, array...)))
 	})
 }
 

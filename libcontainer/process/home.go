@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -13,13 +14,20 @@ import (
 const accountsLimit = 1 << 20
 
 // Home is the home directory of uid by /etc/passwd in the root file system at
-// rootfs, "/" where that has none. Links in the image stay inside it.
-func Home(rootfs string, uid uint32) string {
-	passwd, err := readAccounts(rootfs, "etc/passwd")
-	if err != nil {
-		return "/"
+// rootfs, "/" where that has none. Links in the image stay inside it. An
+// overlay that is not mounted is its layers, the topmost first; a link is
+// followed in its own layer only.
+func Home(uid uint32, rootfs ...string) string {
+	for _, root := range rootfs {
+		passwd, err := readAccounts(root, "etc/passwd")
+		if err == nil {
+			return homeOf(passwd, uid)
+		}
+		if !errors.Is(err, unix.ENOENT) {
+			break
+		}
 	}
-	return homeOf(passwd, uid)
+	return "/"
 }
 
 // readAccounts reads a file of the image, which must be a regular one.

@@ -560,7 +560,7 @@ func TestRunInheritedLimit(t *testing.T) {
 
 func TestHome(t *testing.T) {
 	dir := t.TempDir()
-	if got := Home(dir, 0); got != "/" {
+	if got := Home(0, dir); got != "/" {
 		t.Errorf("without passwd: %s", got)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "etc"), 0o755); err != nil {
@@ -573,20 +573,20 @@ func TestHome(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "etc/real"), []byte("u:x:4242:1::/inside:\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got := Home(dir, 4242); got != "/inside" {
+	if got := Home(4242, dir); got != "/inside" {
 		t.Errorf("by a link that stays inside: %s", got)
 	}
-	if got := Home(dir, 0); got != "/" {
+	if got := Home(0, dir); got != "/" {
 		t.Errorf("the host's passwd was read: %s", got)
 	}
 	os.Remove(passwd)
 	if err := unix.Mkfifo(passwd, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got := Home(dir, 0); got != "/" {
+	if got := Home(0, dir); got != "/" {
 		t.Errorf("a FIFO: %s", got)
 	}
-	if got := Home(filepath.Join(dir, "none"), 0); got != "/" {
+	if got := Home(0, filepath.Join(dir, "none")); got != "/" {
 		t.Errorf("no root file system: %s", got)
 	}
 }
