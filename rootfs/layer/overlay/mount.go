@@ -1,0 +1,141 @@
+package overlay
+
+import (
+	"errors"
+	"os"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/fault"
+	"berth/rootfs/overlayfs"
+)
+
+// Options is an overlay of layers.
+type Options struct {
+	Lower       []overlayfs.Layer // the topmost first; see Reach
+	Upper, Work string            // both empty: the overlay is read-only
+	Volatile    bool              // nothing of Upper is synced
+	UserXattr   bool              // marks are user.overlay.*: for ordinary users
+	Name        string            // in mountinfo, by which Mount and Unmount know it
+	Userns      *os.File          // layers are mapped to this user namespace (Linux 5.19)
+	// Empty is an empty directory, which is put below where there is one layer
+	// only and no upper directory: the kernel wants two.
+	Empty string
+}
+
+// Spec is the overlay as it is mounted: it shows what its layers say and keeps
+// what is changed in Upper alone, whatever the kernel's defaults are. Its
+// Options are the mount of config.json in the form in which the runtime mounts.
+func (o Options) Spec() *overlayfs.Mount {
+	m := &overlayfs.Mount{
+		Lower: o.Lower, Upper: o.Upper, Work: o.Work, Volatile: o.Volatile, UserXattr: o.UserXattr,
+		Params: overlayfs.Pinned(), Source: o.Name, Userns: o.Userns,
+	}
+	if len(m.Lower) == 1 && m.Upper == "" && o.Empty != "" {
+		m.Lower = append(m.Lower[:1:1], overlayfs.Layer{Path: o.Empty})
+	}
+	return m
+}
+
+// Open mounts the overlay, attached nowhere. The descriptor is the caller's;
+// closing it unmounts what is not attached by then.
+func Open(o Options) (*os.File, error) {
+	return overlayfs.Open(o.Spec(), overlayfs.Running())
+}
+
+// Mount mounts the overlay on the directory target; nothing else becomes
+// visible on the host, also where it fails. An overlay of o.Name that is there
+// already is left as it is.
+func Mount(o Options, target string) error {
+	if there, err := Mounted(target, o.Name); err != nil || there {
+		return err
+	}
+	f, err := Open(o)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return Attach(f, target)
+}
+
+// Attach attaches a detached mount to the directory target.
+func Attach(mount *os.File, target string) error {
+	err := unix.MoveMount(int(mount.Fd()), "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS)
+	if err == nil {
+		return nil
+	}
+	e := fault.From(err, "mount", target)
+	switch e.Errno {
+	case unix.ENOENT:
+		e.Hint = "make the directory first"
+	case unix.ENOTDIR:
+		e.Hint = "an overlay is mounted on a directory"
+	case unix.EPERM:
+		e.Hint = "it needs CAP_SYS_ADMIN: as an ordinary user, in a user namespace with a mount namespace of its own"
+	}
+	return e
+}
+
+// Mounted tells whether an overlay of that name is the topmost mount on target.
+func Mounted(target, name string) (bool, error) {
+	path, err := resolved(target)
+	if err != nil || path == "" {
+		return false, err
+	}
+	list, err := mountinfo.GetMounts(func(i *mountinfo.Info) (bool, bool) { return i.Mountpoint != path, false })
+	if err != nil {
+		return false, fault.From(err, "read", "/proc/self/mountinfo")
+	}
+	if len(list) == 0 {
+		return false, nil
+	}
+	top := list[len(list)-1]
+	return top.FSType == "overlay" && top.Source == name, nil
+}
+
+// Unmount unmounts all overlays of that name from target, those of a crashed
+// run too. Where there is none nothing is done, and anything else that is
+// mounted there stays. With detach processes may go on using it; without, one
+// that does is an error.
+func Unmount(target, name string, detach bool) error {
+	flags := unix.UMOUNT_NOFOLLOW
+	if detach {
+		flags |= unix.MNT_DETACH
+	}
+	for {
+		there, err := Mounted(target, name)
+		if err != nil || !there {
+			return err
+		}
+		if err = unix.Unmount(target, flags); err == nil {
+			continue
+		}
+		if there, _ := Mounted(target, name); !there { // somebody else was faster
+			return nil
+		}
+		e := fault.From(err, "unmount", target)
+		if e.Errno == unix.EBUSY {
+			e.Hint = "something still uses it (fuser -vm " + target + "): stop it, or detach"
+		}
+		return e
+	}
+}
+
+// resolved is target without links, as mountinfo has it; "" where it does not
+// exist.
+func resolved(target string) (string, error) {
+	fd, err := unix.Open(target, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fault.From(err, "open", target)
+	}
+	defer unix.Close(fd)
+	path, err := os.Readlink(procFD(fd))
+	if err != nil {
+		return "", fault.From(err, "readlink", procFD(fd))
+	}
+	return path, nil
+}
