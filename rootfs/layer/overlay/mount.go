@@ -1,10 +1,12 @@
 package overlay
 
 import (
+	"cmp"
 	"errors"
 	"os"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
@@ -25,8 +27,7 @@ type Options struct {
 }
 
 // Spec is the overlay as it is mounted: it shows what its layers say and keeps
-// what is changed in Upper alone, whatever the kernel's defaults are. Its
-// Options are the mount of config.json in the form in which the runtime mounts.
+// what is changed in Upper alone, whatever the kernel's defaults are.
 func (o Options) Spec() *overlayfs.Mount {
 	m := &overlayfs.Mount{
 		Lower: o.Lower, Upper: o.Upper, Work: o.Work, Volatile: o.Volatile, UserXattr: o.UserXattr,
@@ -38,6 +39,13 @@ func (o Options) Spec() *overlayfs.Mount {
 	return m
 }
 
+// ConfigMount is the overlay as the first mount of config.json, by which the
+// runtime mounts the root file system itself. Layers have to have paths. For a
+// user namespace the option "idmap" is to be added instead of Userns.
+func (o Options) ConfigMount() specs.Mount {
+	return specs.Mount{Destination: "/", Type: "overlay", Source: cmp.Or(o.Name, "overlay"), Options: o.Spec().Options()}
+}
+
 // Open mounts the overlay, attached nowhere. The descriptor is the caller's;
 // closing it unmounts what is not attached by then.
 func Open(o Options) (*os.File, error) {
@@ -46,7 +54,8 @@ func Open(o Options) (*os.File, error) {
 
 // Mount mounts the overlay on the directory target; nothing else becomes
 // visible on the host, also where it fails. An overlay of o.Name that is there
-// already is left as it is.
+// already is left as it is. Of two at once on one target both may mount: callers
+// hold the bundle's lock.
 func Mount(o Options, target string) error {
 	if there, err := Mounted(target, o.Name); err != nil || there {
 		return err
