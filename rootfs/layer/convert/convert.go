@@ -39,7 +39,7 @@ type Options struct {
 	NoNewPrivs  bool
 
 	// Root is an overlay that the runtime mounts as the root file system
-	// (overlay.Options.Spec); nil: the root is mounted at rootfs already.
+	// (overlay.Options.ConfigMount); nil: the root is mounted at rootfs already.
 	Root *specs.Mount
 	// Mounts come behind the usual ones. One on a volume of the image is in its
 	// place.
