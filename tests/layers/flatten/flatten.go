@@ -30,13 +30,11 @@ import (
 	"archive/tar"
 	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -144,6 +142,9 @@ func (l *layer) rootMember(h *tar.Header) error {
 
 // clean splits a name into its parts.
 func clean(name string) ([]string, error) {
+	if name == "" {
+		return nil, errors.New("no name")
+	}
 	var parts []string
 	for part := range strings.SplitSeq(name, "/") {
 		switch {
@@ -158,7 +159,7 @@ func clean(name string) ([]string, error) {
 		}
 	}
 	for _, part := range parts {
-		if len(part) > 255 || strings.Contains(part, "\x00") {
+		if len(strings.TrimPrefix(part, ".wh.")) > 255 || strings.Contains(part, "\x00") {
 			return nil, errors.New("no file can have this name")
 		}
 	}
@@ -267,46 +268,6 @@ func (l *layer) linked(name string) (*inode, error) {
 		return nil, fmt.Errorf("hard link to %q: a directory", name)
 	}
 	return n, nil
-}
-
-func xattrs(h *tar.Header, of tree.Type) (map[string]tree.Name, error) {
-	out := map[string]tree.Name{}
-	for key, value := range h.PAXRecords {
-		name, schily := strings.CutPrefix(key, "SCHILY.xattr.")
-		if encoded, ok := strings.CutPrefix(key, "LIBARCHIVE.xattr."); ok && !schily {
-			raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "="))
-			if err != nil {
-				return nil, err
-			}
-			if name, err = url.PathUnescape(encoded); err != nil {
-				return nil, err
-			}
-			if _, twice := h.PAXRecords["SCHILY.xattr."+name]; twice {
-				continue
-			}
-			value = string(raw)
-		} else if !schily {
-			continue
-		}
-		if possible(name, of) {
-			out[name] = tree.Name(value)
-		}
-	}
-	if len(out) == 0 {
-		return nil, nil
-	}
-	return out, nil
-}
-
-// possible says whether Linux can have such an attribute on such an inode: xattr(7).
-func possible(name string, of tree.Type) bool {
-	switch namespace, _, _ := strings.Cut(name, "."); namespace {
-	case "user":
-		return of == tree.File || of == tree.Dir
-	case "trusted", "security":
-		return true
-	}
-	return name == "system.posix_acl_access" && of != tree.Symlink || name == "system.posix_acl_default" && of == tree.Dir
 }
 
 // merge returns what shows of a layer's inode over what shows below it, which may be nothing.
