@@ -70,3 +70,26 @@ func TestCheckSeesWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// TestLayoutsAreReproducible: what others compare by digest must not change from run to run.
+func TestLayoutsAreReproducible(t *testing.T) {
+	all, err := All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listings [2][]tree.Entry
+	for i := range listings {
+		dir := t.TempDir()
+		for k := 0; k < len(all); k += 10 {
+			if err := all[k].Write(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if listings[i], err = tree.Read(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, line := range tree.Diff(listings[0], listings[1], tree.Options{NoMTime: true}) {
+		t.Error(line)
+	}
+}

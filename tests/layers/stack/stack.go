@@ -209,11 +209,32 @@ func (l Line) String() string {
 	return strings.Join(words, " ")
 }
 
+// quoted is a word as ParseLine reads it; of a long run of one byte it has the byte and the number.
 func quoted(word string) string {
-	if word == "" || strings.ContainsAny(word, " =\"\\#\t\n") || strconv.Quote(word) != `"`+word+`"` {
-		return strconv.Quote(word)
+	const long = 32
+	if len(word) < long && word != "" && !strings.ContainsAny(word, " =\"\\#\t\n") && strconv.Quote(word) == `"`+word+`"` {
+		return word
 	}
-	return word
+	var b strings.Builder
+	plain := 0 // where what is not written yet begins
+	for i := 0; i < len(word); {
+		end := i + 1
+		for end < len(word) && word[end] == word[i] {
+			end++
+		}
+		if end-i >= long {
+			if plain < i {
+				b.WriteString(strconv.Quote(word[plain:i]))
+			}
+			fmt.Fprintf(&b, "%s*%d", strconv.Quote(word[i:i+1]), end-i)
+			plain = end
+		}
+		i = end
+	}
+	if plain < len(word) || word == "" {
+		b.WriteString(strconv.Quote(word[plain:]))
+	}
+	return b.String()
 }
 
 // expanded has a layer of its own for each time of those that are declared several times.

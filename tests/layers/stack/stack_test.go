@@ -15,7 +15,7 @@ const declaration = `layer gzip end=2
   dir a mode=0700 uid=7
   file a/b "two words" mtime=-5.25 xattr:user.x="\x00"
   file "x=y" ""
-  symlink s a/b
+  symlink s "x"*40"\x00"*100"yy"
   link l a/b
   char n 1 3
 layer
