@@ -210,12 +210,12 @@ func (l *layer) make(h *tar.Header, body io.Reader) (*inode, error) {
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
-		sum := sha256.New()
-		size, err := io.Copy(sum, body)
+		content, err := io.ReadAll(body)
 		if err != nil {
 			return nil, err
 		}
-		n.Type, n.Size, n.SHA256 = tree.File, size, hex.EncodeToString(sum.Sum(nil))
+		sum := sha256.Sum256(content)
+		n.Type, n.Size, n.SHA256 = tree.File, int64(len(content)), hex.EncodeToString(sum[:])
 	case tar.TypeDir:
 		n.Type = tree.Dir
 	case tar.TypeSymlink:

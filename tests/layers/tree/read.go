@@ -19,6 +19,19 @@ func Read(dir string) ([]Entry, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
+	return read(fd)
+}
+
+// ReadFile is Read for a directory that is open, such as a mount that is attached nowhere. It stays the caller's.
+func ReadFile(dir *os.File) ([]Entry, error) {
+	fd, err := unix.Openat(int(dir.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir.Name(), Err: err}
+	}
+	return read(fd)
+}
+
+func read(fd int) ([]Entry, error) {
 	r := &reader{first: map[inode]int{}, buffer: make([]byte, 32<<10)}
 	root, err := r.entry(fd, ".", ".")
 	if err != nil {
@@ -38,6 +51,7 @@ type reader struct {
 	entries []Entry
 	first   map[inode]int // the entry that has an inode with several names first
 	buffer  []byte
+	value   []byte // of an attribute
 }
 
 // directory lists what is in a directory and closes its descriptor.
@@ -164,19 +178,21 @@ func (r *reader) xattrs(path string) (map[string]Name, error) {
 		return nil, err
 	}
 	out := map[string]Name{}
-	value := make([]byte, 64<<10) // XATTR_SIZE_MAX
+	if r.value == nil {
+		r.value = make([]byte, 64<<10) // XATTR_SIZE_MAX
+	}
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(r.buffer[:n]), "\x00"), "\x00") {
 		if name == "security.selinux" {
 			continue
 		}
-		n, err := unix.Lgetxattr(path, name, value)
+		n, err := unix.Lgetxattr(path, name, r.value)
 		if err == unix.ENODATA { // listed, but hidden from us
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		out[name] = Name(value[:n])
+		out[name] = Name(r.value[:n])
 	}
 	if len(out) == 0 {
 		return nil, nil
