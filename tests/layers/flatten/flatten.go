@@ -280,6 +280,7 @@ func merge(below, above *inode) *inode {
 	if below != nil && below.Type == tree.Dir {
 		if above.MadeUp {
 			out.Entry = below.Entry
+			out.Inherited = !below.MadeUp
 		}
 		if !above.opaque {
 			maps.Copy(out.children, below.children)

@@ -12,7 +12,8 @@ type Options struct {
 	NoMTime  bool
 	NoOwner  bool
 	NoXattrs []string // names; one that ends in "." stands for all that begin so
-	// Loose does not compare the metadata of directories that no layer lists: the image specification is silent there.
+	// Loose does not compare the metadata of directories that no layer lists, and the time of those that the topmost layer
+	// does not list: the image specification is silent there.
 	Loose bool
 }
 
@@ -61,7 +62,7 @@ func (o Options) differences(want, got *Entry) []string {
 	if (want.UID != got.UID || want.GID != got.GID) && !o.NoOwner && !nobodys {
 		differ("owner", owner(want), owner(got))
 	}
-	if want.MTime != got.MTime && !o.NoMTime && !nobodys {
+	if want.MTime != got.MTime && !o.NoMTime && !nobodys && !(o.Loose && want.Inherited) {
 		differ("mtime", want.MTime, got.MTime)
 	}
 	if want.Size != got.Size {

@@ -33,6 +33,9 @@ type Entry struct {
 	Link   Name            `json:"link,omitempty"` // the first name of its inode, where that has several names in this tree
 	// MadeUp says that no layer lists this directory, so that its metadata is nobody's word. Only flatten knows.
 	MadeUp bool `json:"madeUp,omitempty"`
+	// Inherited says that the topmost layer with this directory does not list it: the metadata is that of a layer below,
+	// by Berth's rule also the time. Only flatten knows.
+	Inherited bool `json:"inherited,omitempty"`
 }
 
 // Type is what an Entry is.

@@ -108,6 +108,10 @@ func TestDiff(t *testing.T) {
 	if got := Diff([]Entry{nobodys}, []Entry{{Path: "d", Type: Dir, Mode: 0o700}}, Options{Loose: true}); got != nil {
 		t.Errorf("loose: %q", got)
 	}
+	lower := Entry{Path: "d", Type: Dir, Mode: 0o755, Inherited: true}
+	if got := Diff([]Entry{lower}, []Entry{{Path: "d", Type: Dir, Mode: 0o700, MTime: Time{1, 0}}}, Options{Loose: true}); len(got) != 1 {
+		t.Errorf("loose: %q", got)
+	}
 }
 
 func TestCompare(t *testing.T) {
