@@ -32,8 +32,8 @@ cross-arm64: setup-test ## build bin/berth-arm64 with Debian's cross compiler
 	GOARCH=arm64 CC=aarch64-linux-gnu-gcc \
 	PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig $(GO_BUILD) -o bin/berth-arm64 .
 
-setup: setup-test setup-vm setup-managers ## install the Debian packages that are missing (nothing to do takes no time)
-setup-build setup-test setup-vm setup-managers: setup-%:
+setup: setup-test setup-vm setup-managers setup-layers ## install the Debian packages that are missing (nothing to do takes no time)
+setup-build setup-test setup-vm setup-managers setup-layers: setup-%:
 	@tests/setup $*
 
 check: bin/berth lint lint-c ## the inner loop: build, lints, all that needs no root; under two minutes
@@ -74,6 +74,9 @@ test-security: bin/berth setup-test ## what got out of other runtimes, one line 
 
 test-managers: bin/berth setup-managers ## under Docker, Swarm, Podman, Buildah, containerd and by hand, beside runc (root; BERTH_MANAGERS=REGEXP for some cases)
 	@cd tests/managers && $(GO_TEST) -count=1
+
+layers-matrix: setup-layers ## what layers can contain, through each tool that unpacks them (root; CASE=REGEXP, TOOL=REGEXP, WHY=1 for reasons)
+	CGO_ENABLED=0 go run ./tests/layers/matrix -case '$(CASE)' -tool '$(TOOL)' $(if $(WHY),-why)
 
 test-vm: bin/berth setup-test setup-vm ## scripts, validation and security suites in a virtual machine (Debian 12, systemd, cgroup v2; no KVM, no network)
 	@tests/vm/test
@@ -124,5 +127,5 @@ help: ## this list
 
 .DEFAULT_GOAL := all
 .PHONY: all setup setup-build setup-test setup-vm setup-managers check lint lint-c test validation validation-peers \
-	test-security test-managers test-vm vm-shell vulncheck bench demo man completions install deb clean \
+	test-security test-managers layers-matrix test-vm vm-shell vulncheck bench demo man completions install deb clean \
 	cross-arm64 help

@@ -31,13 +31,17 @@ const patience = 60 * time.Second
 
 // command runs a program; its error is what the program said last. A panic and a signal are crashes.
 func command(stdin []byte, name string, args ...string) (stdout string, err error) {
+	return commandIn(work, stdin, name, args...)
+}
+
+func commandIn(dir string, stdin []byte, name string, args ...string) (stdout string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &out, &errs
 	cmd.WaitDelay = time.Second
-	cmd.Dir = work
+	cmd.Dir = dir
 	err = cmd.Run()
 	said := strings.TrimSpace(out.String() + "\n" + errs.String())
 	var exit *exec.ExitError
