@@ -1,0 +1,141 @@
+package erofs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/fault"
+)
+
+// maxParam is the longest string that fsconfig(2) takes.
+const maxParam = 255
+
+// Mount returns a descriptor, for the caller to close, of a mount of the image over its tar: detached, read-only,
+// nosuid and nodev (neither of which an overlay over it inherits). It may be attached with move_mount(2), or given to
+// overlayfs as a lower layer (lowerdir+ by descriptor since Linux 6.15) and closed.
+//
+// It needs CAP_SYS_ADMIN over the user namespace of the initial mounts (EROFS is not for user namespaces), Linux 6.12
+// with CONFIG_EROFS_FS_BACKED_BY_FILE, and a file system with page cache of its own below the image: not tmpfs, not
+// overlayfs, where the error is ENOTBLK. No loop device is made. The files may be unlinked while they are mounted and
+// must not be written. A path of more than 255 bytes goes through /proc/self/fd; the mount's source then reads like
+// that.
+func Mount(image, tar string) (*os.File, error) {
+	fd, err := mount(image, tar)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), image), nil
+}
+
+func mount(image, tar string) (int, error) {
+	fail := func(errno error, msg string) (int, error) {
+		e := fault.From(errno, "mount", image).In(fault.PhaseMounts)
+		e.Msg = msg
+		switch {
+		case errors.Is(errno, unix.ENODEV):
+			e.Hint = "the kernel has no EROFS (modprobe erofs)" + elsewhere
+		case errors.Is(errno, unix.ENOTBLK):
+			e.Hint = "EROFS on a file needs Linux 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE and a file system like ext4, " +
+				"XFS or btrfs" + elsewhere
+		case errors.Is(errno, unix.EPERM):
+			e.Hint = "EROFS is mounted by root of the host only" + elsewhere
+		}
+		return -1, e
+	}
+	fs, err := unix.Fsopen("erofs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fail(err, "")
+	}
+	defer unix.Close(fs)
+	for _, p := range [][2]string{{"source", image}, {"device", tar}} {
+		name, done, err := param(p[1])
+		if err != nil {
+			return fail(err, p[1])
+		}
+		defer done()
+		if err := unix.FsconfigSetString(fs, p[0], name); err != nil {
+			return fail(err, p[0]+" "+p[1])
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return fail(err, complaints(fs))
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC,
+		unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	if err != nil {
+		return fail(err, "fsmount")
+	}
+	return fd, nil
+}
+
+// param returns a name of path that fsconfig takes, good until done is called.
+func param(path string) (name string, done func(), err error) {
+	if len(path) <= maxParam {
+		return path, func() {}, nil
+	}
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, err
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", fd), func() { unix.Close(fd) }, nil
+}
+
+// complaints is what the kernel says about a file system that it does not create: lines with a letter in front, each
+// read by a call of its own (fsopen(2)).
+func complaints(fs int) string {
+	var all []string
+	line := make([]byte, 1024)
+	for len(all) < 8 {
+		n, err := unix.Read(fs, line)
+		if err != nil || n < 2 {
+			break
+		}
+		all = append(all, strings.TrimSpace(string(line[2:n])))
+	}
+	return strings.Join(all, "; ")
+}
+
+// Probe says whether Mount works for images in dir; it mounts a tiny one that it makes there. The error says why not.
+func Probe(dir string) error {
+	work, err := os.MkdirTemp(dir, "probe")
+	if err != nil {
+		return fault.From(err, "create", dir)
+	}
+	defer os.RemoveAll(work)
+	image, tar := filepath.Join(work, "layer.erofs"), filepath.Join(work, "layer.tar")
+	if err := probeFiles(image, tar); err != nil {
+		return fault.From(err, "write", work)
+	}
+	m, err := Mount(image, tar)
+	if err != nil {
+		return err
+	}
+	return m.Close()
+}
+
+func probeFiles(image, tar string) error {
+	if err := os.WriteFile(tar, make([]byte, pageSize), 0o600); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(image, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = NewBuilder(Options{}).Write(f, Tar{Size: pageSize, DiffID: "probe"})
+	return errors.Join(err, f.Close())
+}
+
+// Pad makes a kept tar as long as the kernel wants it, a multiple of 4 KiB: it reads pages, and complains of a file
+// that ends in one. The layer is the first Tar.Size bytes.
+func Pad(tar *os.File) error {
+	st, err := tar.Stat()
+	if err != nil {
+		return err
+	}
+	return tar.Truncate(roundUp(st.Size(), pageSize))
+}

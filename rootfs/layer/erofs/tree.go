@@ -1,0 +1,238 @@
+package erofs
+
+import (
+	"bytes"
+	"hash/maphash"
+	"slices"
+)
+
+// ref is the place of a node in the tree; 0 is none, root the root.
+type ref uint32
+
+const root ref = 1
+
+// kind is what a node is; absent nodes are there for a mark only.
+type kind uint8
+
+const (
+	kindAbsent kind = iota
+	kindFile
+	kindDir
+	kindSymlink
+	kindChar
+	kindBlock
+	kindFifo
+	kindLink // another name of the node data
+)
+
+// Marks of a node.
+const (
+	hidden   = 1 << iota // a whiteout names it: what the layers below have there is not to be seen
+	opaque               // what the layers below have in the directory is not to be seen
+	madeUp               // a directory that no member lists
+	linked               // an inode with other names
+	nameless             // removed from the tree; kept for its other names
+	mapped               // a file whose content is not one extent: data is a place in Builder.maps
+	placed               // its inode has a place
+)
+
+// node is a name of the tree with its inode, without pointers so that the garbage collector need not look: a million
+// of them take some 60 MB, and their names what they are long.
+type node struct {
+	mtime   int64
+	size    int64 // bytes of a file, a target, or a directory's entries
+	name    uint32
+	parent  ref
+	next    ref    // the next child of the parent
+	chain   ref    // building: the next in the same bucket; laid out: the first block of what the inode has outside of it
+	data    uint32 // file: block of the tar; symlink: place of the target; device: its number; dir: first child; link: the node
+	nsec    uint32
+	attr    uint32
+	nlink   uint32
+	slot    uint32 // of its inode, the nid
+	nameLen uint8
+	kind    kind
+	marks   uint8
+}
+
+// chunkNodes is how many nodes are allocated at once; the tree grows without being copied.
+const chunkNodes = 1 << 12
+
+// tree is names below a root, found by a hash of parent and name.
+type tree struct {
+	chunks  [][]node
+	count   uint32
+	names   text
+	buckets []ref
+	seed    maphash.Seed
+}
+
+func newTree() *tree {
+	t := &tree{seed: maphash.MakeSeed(), buckets: make([]ref, 1<<10), count: 1}
+	r := t.add(root, nil)
+	n := t.at(r)
+	n.kind, n.marks, n.parent, n.next = kindDir, madeUp, root, 0
+	return t
+}
+
+func (t *tree) at(r ref) *node { return &t.chunks[r/chunkNodes][r%chunkNodes] }
+
+func (t *tree) name(n *node) []byte { return t.names.get(n.name, int(n.nameLen)) }
+
+// child returns the node called name below parent, 0 if there is none.
+func (t *tree) child(parent ref, name []byte) ref {
+	for r := t.buckets[t.bucket(parent, name)]; r != 0; r = t.at(r).chain {
+		if n := t.at(r); n.parent == parent && bytes.Equal(t.name(n), name) {
+			return r
+		}
+	}
+	return 0
+}
+
+// add makes an absent child of parent. For the root, which is its own parent, it makes the root.
+func (t *tree) add(parent ref, name []byte) ref {
+	if int(t.count)%chunkNodes == 0 || t.chunks == nil {
+		t.chunks = append(t.chunks, make([]node, chunkNodes))
+	}
+	r := ref(t.count)
+	t.count++
+	n := t.at(r)
+	n.parent, n.name, n.nameLen = parent, t.names.put(name), uint8(len(name))
+	if r != root {
+		t.hang(r)
+	}
+	return r
+}
+
+// hang makes a node a child of its parent that is found by its name.
+func (t *tree) hang(r ref) {
+	if int(t.count) > len(t.buckets) {
+		t.grow()
+	}
+	n := t.at(r)
+	b := t.bucket(n.parent, t.name(n))
+	n.chain, t.buckets[b] = t.buckets[b], r
+	p := t.at(n.parent)
+	n.next, p.data = ref(p.data), uint32(r)
+}
+
+func (t *tree) grow() {
+	old := t.buckets
+	t.buckets = make([]ref, 2*len(old))
+	for _, r := range old {
+		for r != 0 {
+			n := t.at(r)
+			following := n.chain
+			b := t.bucket(n.parent, t.name(n))
+			n.chain, t.buckets[b] = t.buckets[b], r
+			r = following
+		}
+	}
+}
+
+func (t *tree) bucket(parent ref, name []byte) int {
+	h := maphash.Bytes(t.seed, name) ^ uint64(parent)*0x9E3779B97F4A7C15
+	h ^= h >> 32
+	return int(h & uint64(len(t.buckets)-1))
+}
+
+// unhash makes a node not be found any more. It stays in its parent's list, marked.
+func (t *tree) unhash(r ref) {
+	n := t.at(r)
+	at := &t.buckets[t.bucket(n.parent, t.name(n))]
+	for *at != r {
+		at = &t.at(*at).chain
+	}
+	*at = n.chain
+	n.marks |= nameless
+}
+
+// clear removes all that is below a directory.
+func (t *tree) clear(d ref) {
+	for todo := []ref{d}; len(todo) > 0; {
+		n := t.at(todo[len(todo)-1])
+		todo = todo[:len(todo)-1]
+		for r := range t.children(n) {
+			t.unhash(r)
+			if t.at(r).kind == kindDir {
+				todo = append(todo, r)
+			}
+		}
+		n.data = 0
+	}
+}
+
+// children are those of a directory that have not been removed.
+func (t *tree) children(d *node) func(yield func(ref, *node) bool) {
+	return func(yield func(ref, *node) bool) {
+		for r := ref(d.data); r != 0; {
+			n := t.at(r)
+			following := n.next
+			if n.marks&nameless == 0 && !yield(r, n) {
+				return
+			}
+			r = following
+		}
+	}
+}
+
+// sort puts the children of d in the order of their names, as bytes, and drops those that have been removed.
+func (t *tree) sort(d *node, scratch []ref) []ref {
+	scratch = scratch[:0]
+	for r := range t.children(d) {
+		scratch = append(scratch, r)
+	}
+	slices.SortFunc(scratch, func(a, b ref) int { return bytes.Compare(t.name(t.at(a)), t.name(t.at(b))) })
+	following := ref(0)
+	for _, r := range slices.Backward(scratch) {
+		t.at(r).next, following = following, r
+	}
+	d.data = uint32(following)
+	return scratch
+}
+
+// path is where a node is, for people; the root is "".
+func (t *tree) path(r ref) string {
+	var parts [][]byte
+	for ; r != root; r = t.at(r).parent {
+		parts = append(parts, t.name(t.at(r)))
+	}
+	slices.Reverse(parts)
+	return string(bytes.Join(parts, []byte{'/'}))
+}
+
+// inode returns the node that has the inode of r: r itself but for a link.
+func (t *tree) inode(r ref) ref {
+	if n := t.at(r); n.kind == kindLink {
+		return ref(n.data)
+	}
+	return r
+}
+
+// text keeps strings of up to a piece's length one behind the other; what it holds is never moved.
+type text struct {
+	pieces [][]byte
+	used   uint32
+}
+
+const pieceSize = 1 << 16
+
+func (x *text) put(s []byte) uint32 {
+	if left := pieceSize - x.used%pieceSize; x.pieces == nil || x.used%pieceSize == 0 || int(left) < len(s) {
+		x.used = uint32(len(x.pieces)) * pieceSize
+		x.pieces = append(x.pieces, make([]byte, 0, pieceSize))
+	}
+	at := x.used
+	last := &x.pieces[len(x.pieces)-1]
+	*last = append(*last, s...)
+	x.used += uint32(len(s))
+	return at
+}
+
+// full says whether there is no room for another string; places have 32 bits.
+func (x *text) full() bool { return len(x.pieces) >= 1<<32/pieceSize-1 }
+
+func (x *text) get(at uint32, length int) []byte {
+	piece := x.pieces[at/pieceSize]
+	return piece[at%pieceSize : int(at%pieceSize)+length]
+}
