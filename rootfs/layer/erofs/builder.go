@@ -22,10 +22,10 @@ type Options struct {
 // Builder collects the members of a layer. It holds about 60 bytes for each, and its name.
 type Builder struct {
 	opts   Options
-	tree   *tree
+	tree   *nodeTree
 	text   text // targets of symbolic links
 	attrs  interned[attr]
-	xattrs xattrTable
+	xattrs *xattrTable
 	maps   []chunkMap
 	parent struct { // where the last member was
 		path string
@@ -76,8 +76,7 @@ func NewBuilder(opts Options) *Builder {
 	if opts.MaxCopy == 0 {
 		opts.MaxCopy = 1 << 30
 	}
-	b := &Builder{opts: opts, tree: newTree()}
-	b.xattrs.user = opts.UserXattr
+	b := &Builder{opts: opts, tree: newTree(), xattrs: newXattrTable(opts.UserXattr)}
 	b.tree.at(root).attr = b.attrs.number(attr{mode: 0o755})
 	b.parent.dir = root
 	return b
@@ -186,9 +185,6 @@ func (b *Builder) inode(dir ref, name string, m *member.Member) error {
 
 func setTime(n *node, m *member.Member) {
 	n.mtime, n.nsec = m.MTime.Unix(), uint32(m.MTime.Nanosecond())
-	if m.MTime.IsZero() {
-		n.mtime, n.nsec = 0, 0
-	}
 }
 
 func deviceOf(m *member.Member) (uint32, error) {
@@ -263,6 +259,10 @@ func (b *Builder) replace(r ref, k kind) ref {
 
 // attr returns the number of what m says of mode, owner and extended attributes.
 func (b *Builder) attr(m *member.Member) (uint32, error) {
-	set, err := b.xattrs.set(m.Xattrs, func(name string) { b.dropped.add("/" + m.Path + ": " + name) })
-	return b.attrs.number(attr{uid: m.UID, gid: m.GID, mode: uint16(m.Mode & 0o7777), xattrs: set}), err
+	set, err := b.xattrs.set(m.Xattrs, m.Kind, func(name string) { b.dropped.add("/" + m.Path + ": " + name) })
+	mode := uint16(m.Mode & 0o7777)
+	if m.Kind == member.Symlink {
+		mode = 0o777 // symlink(7)
+	}
+	return b.attrs.number(attr{uid: m.UID, gid: m.GID, mode: mode, xattrs: set}), err
 }

@@ -44,7 +44,7 @@ type Node struct {
 
 // Open returns the image in meta over the layer's tar. The files stay the caller's. opts are those of the Builder.
 func Open(meta, tar io.ReaderAt, opts Options) (*Image, error) {
-	i := &Image{meta: meta, tar: tar, overlay: (&xattrTable{user: opts.UserXattr}).overlay()}
+	i := &Image{meta: meta, tar: tar, overlay: newXattrTable(opts.UserXattr).overlay()}
 	if err := i.open(); err != nil {
 		return nil, &fault.Error{Op: "open", Path: "the EROFS image of a layer", Err: err, Phase: fault.PhaseState}
 	}

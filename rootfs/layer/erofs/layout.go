@@ -2,8 +2,6 @@ package erofs
 
 import (
 	"fmt"
-
-	"berth/rootfs/layer/member"
 )
 
 // layout gives everything its place. Sizes are known before anything is written, so the image is written once from
@@ -61,15 +59,9 @@ func (l *layout) settle() {
 	whiteout := b.attrs.number(attr{})
 	for d := range l.directories() {
 		n := b.tree.at(d)
+		below := l.overlay(d, n)
 		l.scratch = b.tree.sort(n, l.scratch)
 		n.nlink += 2
-		if n.marks&(opaque|hidden) != 0 {
-			a := b.attrs.values[n.attr]
-			a.xattrs = b.xattrs.opaqueSet(a.xattrs)
-			n.attr = b.attrs.number(a)
-		} else if n.marks&madeUp != 0 {
-			l.parents.add(b.tree.path(d))
-		}
 		l.inodes++
 		b.xattrs.use(b.attrs.values[n.attr].xattrs)
 		for _, c := range b.tree.children(n) {
@@ -77,6 +69,7 @@ func (l *layout) settle() {
 			switch c.kind {
 			case kindDir:
 				n.nlink++
+				c.marks |= below
 				continue
 			case kindAbsent: // a whiteout
 				c.kind, c.attr = kindChar, whiteout
@@ -92,6 +85,30 @@ func (l *layout) settle() {
 			}
 		}
 	}
+}
+
+// overlay makes of a directory's marks what overlayfs reads, and returns the marks of the directories in it. Where no
+// layer below shows through, whiteouts have nothing to hide and are dropped: overlayfs reads such a directory raw and
+// would list them.
+func (l *layout) overlay(d ref, n *node) (below uint8) {
+	t := l.tree
+	if n.marks&madeUp != 0 && n.marks&(hidden|covered) == 0 {
+		l.parents.add(t.path(d))
+	}
+	if n.marks&(opaque|hidden|covered) == 0 {
+		return 0
+	}
+	if n.marks&covered == 0 {
+		a := l.attrs.values[n.attr]
+		a.xattrs = l.xattrs.opaqueSet(a.xattrs)
+		n.attr = l.attrs.number(a)
+	}
+	for _, c := range t.children(n) {
+		if c.kind == kindAbsent {
+			c.marks |= nameless
+		}
+	}
+	return covered
 }
 
 // directories are all of them, each before those in it, in the order of their names.
@@ -139,6 +156,7 @@ func (l *layout) inode(r ref) {
 			l.pos = roundUp(at+head, indexSize) + count*indexSize
 		}
 	case kindSymlink:
+		n.chain = 0
 		if inline == 0 {
 			l.pos = roundUp(l.pos, blockSize)
 			n.chain = ref(l.pos / blockSize)
@@ -238,15 +256,4 @@ func (b *Builder) dirSize(d ref) int64 {
 		return nil
 	})
 	return blocks*blockSize + int64(last)
-}
-
-// segmentsOf is where the content of a file is.
-func (b *Builder) segmentsOf(n *node) []member.Segment {
-	switch {
-	case n.size == 0:
-		return nil
-	case n.marks&mapped != 0:
-		return b.maps[n.data].data
-	}
-	return []member.Segment{{Offset: int64(n.data) * blockSize, Length: n.size}}
 }

@@ -34,6 +34,7 @@ const (
 	nameless             // removed from the tree; kept for its other names
 	mapped               // a file whose content is not one extent: data is a place in Builder.maps
 	placed               // its inode has a place
+	covered              // nothing shows through this directory: one above it, or its parent, is hidden or opaque
 )
 
 // node is a name of the tree with its inode, without pointers so that the garbage collector need not look: a million
@@ -58,8 +59,8 @@ type node struct {
 // chunkNodes is how many nodes are allocated at once; the tree grows without being copied.
 const chunkNodes = 1 << 12
 
-// tree is names below a root, found by a hash of parent and name.
-type tree struct {
+// nodeTree is names below a root, found by a hash of parent and name.
+type nodeTree struct {
 	chunks  [][]node
 	count   uint32
 	names   text
@@ -67,20 +68,20 @@ type tree struct {
 	seed    maphash.Seed
 }
 
-func newTree() *tree {
-	t := &tree{seed: maphash.MakeSeed(), buckets: make([]ref, 1<<10), count: 1}
+func newTree() *nodeTree {
+	t := &nodeTree{seed: maphash.MakeSeed(), buckets: make([]ref, 1<<10), count: 1}
 	r := t.add(root, nil)
 	n := t.at(r)
 	n.kind, n.marks, n.parent, n.next = kindDir, madeUp, root, 0
 	return t
 }
 
-func (t *tree) at(r ref) *node { return &t.chunks[r/chunkNodes][r%chunkNodes] }
+func (t *nodeTree) at(r ref) *node { return &t.chunks[r/chunkNodes][r%chunkNodes] }
 
-func (t *tree) name(n *node) []byte { return t.names.get(n.name, int(n.nameLen)) }
+func (t *nodeTree) name(n *node) []byte { return t.names.get(n.name, int(n.nameLen)) }
 
 // child returns the node called name below parent, 0 if there is none.
-func (t *tree) child(parent ref, name []byte) ref {
+func (t *nodeTree) child(parent ref, name []byte) ref {
 	for r := t.buckets[t.bucket(parent, name)]; r != 0; r = t.at(r).chain {
 		if n := t.at(r); n.parent == parent && bytes.Equal(t.name(n), name) {
 			return r
@@ -90,7 +91,7 @@ func (t *tree) child(parent ref, name []byte) ref {
 }
 
 // add makes an absent child of parent. For the root, which is its own parent, it makes the root.
-func (t *tree) add(parent ref, name []byte) ref {
+func (t *nodeTree) add(parent ref, name []byte) ref {
 	if int(t.count)%chunkNodes == 0 || t.chunks == nil {
 		t.chunks = append(t.chunks, make([]node, chunkNodes))
 	}
@@ -105,7 +106,7 @@ func (t *tree) add(parent ref, name []byte) ref {
 }
 
 // hang makes a node a child of its parent that is found by its name.
-func (t *tree) hang(r ref) {
+func (t *nodeTree) hang(r ref) {
 	if int(t.count) > len(t.buckets) {
 		t.grow()
 	}
@@ -116,7 +117,7 @@ func (t *tree) hang(r ref) {
 	n.next, p.data = ref(p.data), uint32(r)
 }
 
-func (t *tree) grow() {
+func (t *nodeTree) grow() {
 	old := t.buckets
 	t.buckets = make([]ref, 2*len(old))
 	for _, r := range old {
@@ -130,14 +131,14 @@ func (t *tree) grow() {
 	}
 }
 
-func (t *tree) bucket(parent ref, name []byte) int {
+func (t *nodeTree) bucket(parent ref, name []byte) int {
 	h := maphash.Bytes(t.seed, name) ^ uint64(parent)*0x9E3779B97F4A7C15
 	h ^= h >> 32
 	return int(h & uint64(len(t.buckets)-1))
 }
 
 // unhash makes a node not be found any more. It stays in its parent's list, marked.
-func (t *tree) unhash(r ref) {
+func (t *nodeTree) unhash(r ref) {
 	n := t.at(r)
 	at := &t.buckets[t.bucket(n.parent, t.name(n))]
 	for *at != r {
@@ -148,7 +149,7 @@ func (t *tree) unhash(r ref) {
 }
 
 // clear removes all that is below a directory.
-func (t *tree) clear(d ref) {
+func (t *nodeTree) clear(d ref) {
 	for todo := []ref{d}; len(todo) > 0; {
 		n := t.at(todo[len(todo)-1])
 		todo = todo[:len(todo)-1]
@@ -163,7 +164,7 @@ func (t *tree) clear(d ref) {
 }
 
 // children are those of a directory that have not been removed.
-func (t *tree) children(d *node) func(yield func(ref, *node) bool) {
+func (t *nodeTree) children(d *node) func(yield func(ref, *node) bool) {
 	return func(yield func(ref, *node) bool) {
 		for r := ref(d.data); r != 0; {
 			n := t.at(r)
@@ -177,7 +178,7 @@ func (t *tree) children(d *node) func(yield func(ref, *node) bool) {
 }
 
 // sort puts the children of d in the order of their names, as bytes, and drops those that have been removed.
-func (t *tree) sort(d *node, scratch []ref) []ref {
+func (t *nodeTree) sort(d *node, scratch []ref) []ref {
 	scratch = scratch[:0]
 	for r := range t.children(d) {
 		scratch = append(scratch, r)
@@ -192,7 +193,7 @@ func (t *tree) sort(d *node, scratch []ref) []ref {
 }
 
 // path is where a node is, for people; the root is "".
-func (t *tree) path(r ref) string {
+func (t *nodeTree) path(r ref) string {
 	var parts [][]byte
 	for ; r != root; r = t.at(r).parent {
 		parts = append(parts, t.name(t.at(r)))
@@ -202,7 +203,7 @@ func (t *tree) path(r ref) string {
 }
 
 // inode returns the node that has the inode of r: r itself but for a link.
-func (t *tree) inode(r ref) ref {
+func (t *nodeTree) inode(r ref) ref {
 	if n := t.at(r); n.kind == kindLink {
 		return ref(n.data)
 	}

@@ -25,8 +25,8 @@ type Result struct {
 	Inodes  uint64 // a file with several names counts once
 	Entries uint64 // names, whiteouts included, without the root
 	// Parents are directories that no member lists, "" for the root. Their mode, owner and time (0755, root, 1970) are
-	// made up; those of the layers below are to be taken where there are any. Opaque ones are not among them: what is
-	// below them is hidden.
+	// made up; those of the layers below are to be taken where there are any. Those where this layer hides all that is
+	// below are not among them.
 	Parents List
 	// Dropped are extended attributes in no name space of Linux, as "/path: name"; no file system would take them.
 	Dropped List

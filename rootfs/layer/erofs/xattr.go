@@ -8,17 +8,26 @@ import (
 	"berth/rootfs/layer/member"
 )
 
-// Prefixes of names have numbers on disk (EROFS_XATTR_INDEX_*); the two ACLs are names as a whole.
+// Numbers of prefixes on disk (EROFS_XATTR_INDEX_*).
+const (
+	indexUser     = 1
+	indexAccess   = 2
+	indexDefault  = 3
+	indexTrusted  = 4
+	indexSecurity = 6
+)
+
+// prefixes are those of Linux; the two ACLs are names as a whole.
 var prefixes = []struct {
 	index  uint8
 	prefix string
 	whole  bool
 }{
-	{1, "user.", false},
-	{2, "system.posix_acl_access", true},
-	{3, "system.posix_acl_default", true},
-	{4, "trusted.", false},
-	{6, "security.", false},
+	{indexUser, "user.", false},
+	{indexAccess, "system.posix_acl_access", true},
+	{indexDefault, "system.posix_acl_default", true},
+	{indexTrusted, "trusted.", false},
+	{indexSecurity, "security.", false},
 }
 
 // splitName returns the number of a name's prefix and what is left of it; false for a name that Linux has no place for
@@ -41,14 +50,33 @@ func joinName(index uint8, rest string) (string, bool) {
 	return "", false
 }
 
+// possible says whether Linux has attributes with such a prefix on inodes of kind k (xattr(7), acl(5)).
+func possible(index uint8, k member.Kind) bool {
+	switch index {
+	case indexUser:
+		return k == member.File || k == member.Dir
+	case indexAccess:
+		return k != member.Symlink
+	case indexDefault:
+		return k == member.Dir
+	}
+	return true
+}
+
 // xattrTable holds each attribute and each set of attributes once.
 type xattrTable struct {
-	user    bool
+	user    bool             // overlayfs is mounted with userxattr
 	entries interned[string] // as on disk: entry, name, value
 	sets    interned[string] // the numbers of the entries, four bytes each; set 0 is empty
 	uses    []uint32         // of entries, by inodes; laid out
 	shared  []uint32         // of entries: their place among the shared ones plus one, 0 if inline; laid out
 	size    int64            // of the shared ones
+}
+
+func newXattrTable(user bool) *xattrTable {
+	t := &xattrTable{user: user}
+	t.sets.number("")
+	return t
 }
 
 // overlay is the prefix of the attributes that overlayfs takes for its own.
@@ -61,11 +89,8 @@ func (t *xattrTable) overlay() string {
 
 // set returns the number of a set of attributes. Those of overlayfs are content in a layer: they are escaped, so that
 // overlayfs shows them and does not obey them (Documentation/filesystems/overlayfs.rst, Nesting overlayfs mounts).
-// Names in no name space of Linux are told to dropped.
-func (t *xattrTable) set(attrs []member.Xattr, dropped func(name string)) (uint32, error) {
-	if t.sets.values == nil {
-		t.sets.number("")
-	}
+// Those that Linux cannot have on an inode of kind k are told to dropped.
+func (t *xattrTable) set(attrs []member.Xattr, k member.Kind, dropped func(name string)) (uint32, error) {
 	if len(attrs) == 0 {
 		return 0, nil
 	}
@@ -76,7 +101,7 @@ func (t *xattrTable) set(attrs []member.Xattr, dropped func(name string)) (uint3
 			name = t.overlay() + "overlay." + rest
 		}
 		index, rest, ok := splitName(name)
-		if !ok {
+		if !ok || !possible(index, k) {
 			dropped(x.Name)
 			continue
 		}
@@ -163,7 +188,7 @@ func (t *xattrTable) share() {
 
 // body returns what follows an inode with the set: a header, the places of shared attributes, the others.
 func (t *xattrTable) body(set uint32) []byte {
-	if t.sets.values == nil || t.sets.values[set] == "" {
+	if set == 0 {
 		return nil
 	}
 	b := make([]byte, xattrHeader)
