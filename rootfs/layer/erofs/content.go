@@ -43,25 +43,38 @@ func (i *Image) readData(n Node, p []byte, at int64) error {
 			return err
 		}
 		part := p[:min(int64(len(p)), e.length)]
-		switch got, err := 0, error(nil); {
-		case e.from == nil:
+		if e.place == inHole {
 			clear(part)
-		default:
-			if got, err = e.from.ReadAt(part, e.offset); got < len(part) {
-				if err == io.EOF {
-					return i.damaged(n.Path, "the content ends too soon")
-				}
-				return err
+		} else if got, err := i.file(e.place).ReadAt(part, e.offset); got < len(part) {
+			if err == io.EOF {
+				return i.damaged(n.Path, "the content ends too soon")
 			}
+			return err
 		}
 		p, at = p[len(part):], at+int64(len(part))
 	}
 	return nil
 }
 
-// extent is where some bytes of an inode's data are; a nil from is a hole.
+// place is a device, or none.
+type place uint8
+
+const (
+	inHole place = iota
+	inImage
+	inTar
+)
+
+func (i *Image) file(p place) io.ReaderAt {
+	if p == inTar {
+		return i.tar
+	}
+	return i.meta
+}
+
+// extent is where some bytes of an inode's data are.
 type extent struct {
-	from           io.ReaderAt
+	place          place
 	offset, length int64
 }
 
@@ -69,12 +82,12 @@ type extent struct {
 func (i *Image) extent(n Node, at int64) (extent, error) {
 	switch n.layout {
 	case layoutPlain:
-		return extent{i.meta, int64(n.union)*blockSize + at, n.Size - at}, nil
+		return extent{inImage, int64(n.union)*blockSize + at, n.Size - at}, nil
 	case layoutInline:
 		if blocks := n.Size / blockSize * blockSize; at < blocks {
-			return extent{i.meta, int64(n.union)*blockSize + at, blocks - at}, nil
+			return extent{inImage, int64(n.union)*blockSize + at, blocks - at}, nil
 		}
-		return extent{i.meta, n.inline + at%blockSize, n.Size - at}, nil
+		return extent{inImage, n.inline + at%blockSize, n.Size - at}, nil
 	case layoutChunks:
 		return i.chunk(n, at)
 	}
@@ -95,9 +108,9 @@ func (i *Image) chunk(n Node, at int64) (extent, error) {
 	switch {
 	case le.Uint32(b[4:]) == nullBlock:
 	case le.Uint16(b[2:]) == 1:
-		e.from = i.tar
+		e.place = inTar
 	case le.Uint16(b[2:]) == 0:
-		e.from = i.meta
+		e.place = inImage
 	default:
 		return extent{}, i.damaged(n.Path, "a chunk on no device")
 	}

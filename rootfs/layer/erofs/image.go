@@ -325,15 +325,22 @@ func (i *Image) xattrs(n *Node, at, length int64) error {
 		all = append(all, x)
 	}
 	for _, x := range all {
-		if x.Name == i.overlay+"opaque" {
-			n.Opaque = true
-			continue
-		}
-		x.Name = unescape(x.Name, i.overlay)
-		n.Xattrs = append(n.Xattrs, x)
+		i.add(n, x)
 	}
 	slices.SortFunc(n.Xattrs, func(a, b member.Xattr) int { return strings.Compare(a.Name, b.Name) })
 	return nil
+}
+
+// add gives a node an attribute as the layer means it.
+func (i *Image) add(n *Node, x member.Xattr) {
+	if x.Name == i.overlay+"opaque" {
+		n.Opaque = true
+		return
+	}
+	if rest, ok := strings.CutPrefix(x.Name, i.overlay+"overlay."); ok {
+		x.Name = i.overlay + rest
+	}
+	n.Xattrs = append(n.Xattrs, x)
 }
 
 func (i *Image) sharedXattr(place uint32) (member.Xattr, error) {

@@ -57,7 +57,7 @@ type node struct {
 }
 
 // chunkNodes is how many nodes are allocated at once; the tree grows without being copied.
-const chunkNodes = 1 << 12
+const chunkNodes = 1 << 9
 
 // nodeTree is names below a root, found by a hash of parent and name.
 type nodeTree struct {
@@ -216,7 +216,7 @@ type text struct {
 	used   uint32
 }
 
-const pieceSize = 1 << 16
+const pieceSize = 1 << 14
 
 func (x *text) put(s []byte) uint32 {
 	if left := pieceSize - x.used%pieceSize; x.pieces == nil || x.used%pieceSize == 0 || int(left) < len(s) {

@@ -224,11 +224,3 @@ func xattrCount(size int64) uint16 {
 	}
 	return uint16((size-xattrHeader)/4 + 1)
 }
-
-// Names of EROFS are what overlayfs is to see; escaped is what they mean in the layer.
-func unescape(name, overlay string) string {
-	if rest, ok := strings.CutPrefix(name, overlay+"overlay."); ok {
-		return overlay + rest
-	}
-	return name
-}
