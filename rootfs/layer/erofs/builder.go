@@ -27,7 +27,7 @@ type Builder struct {
 	attrs  interned[attr]
 	xattrs *xattrTable
 	maps   []chunkMap
-	parent struct { // where the last member was
+	parent struct { // where the last member was: what it replaced was in this directory, never above it
 		path string
 		dir  ref
 	}
@@ -241,9 +241,6 @@ func (b *Builder) named(dir ref, name string) ref {
 // what was there has other names. What a directory held is removed; that a whiteout named it remains.
 func (b *Builder) replace(r ref, k kind) ref {
 	t, n := b.tree, b.tree.at(r)
-	if n.kind == kindDir || n.kind == kindSymlink {
-		b.parent.path, b.parent.dir = "", root
-	}
 	if n.kind == kindDir {
 		t.clear(r)
 	}

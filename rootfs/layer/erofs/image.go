@@ -162,13 +162,15 @@ func (i *Image) Walk() iter.Seq2[Node, error] {
 		if !yield(n, err) || err != nil {
 			return
 		}
+		seen := map[uint64]bool{}
 		for todo := []Node{n}; len(todo) > 0; {
 			d := todo[len(todo)-1]
 			todo = todo[:len(todo)-1]
-			if strings.Count(d.Path, "/") > 1<<16 {
-				yield(Node{}, i.damaged(d.Path[:64], "directories without end"))
+			if seen[d.Number] {
+				yield(Node{}, i.damaged(d.Path, "a directory that is in another place, too"))
 				return
 			}
+			seen[d.Number] = true
 			first := len(todo)
 			for n, err := range i.ReadDir(d) {
 				if !yield(n, err) || err != nil {

@@ -176,8 +176,13 @@ func FuzzStack(f *testing.F) {
 		f.Add(randomStack(rand.New(rand.NewPCG(seed, 9))))
 	}
 	f.Fuzz(func(t *testing.T, declaration string) {
+		for _, huge := range []string{"*", "zeros", "end=", "times="} {
+			if strings.Contains(declaration, huge) {
+				return
+			}
+		}
 		s, err := stack.Parse(declaration)
-		if err != nil || len(declaration) > 4000 || strings.Contains(declaration, "*") {
+		if err != nil || len(s) == 0 || len(declaration) > 4000 {
 			return
 		}
 		if _, err := s.Tars(); err == nil {
