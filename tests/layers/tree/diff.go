@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Options says what is not compared.
+// Options says what is not compared; security.selinux never is: the machine's policy has a say in it.
 type Options struct {
 	NoMTime  bool
 	NoOwner  bool
@@ -109,7 +109,7 @@ func (o Options) xattrNames(a, b *Entry) []string {
 }
 
 func (o Options) ignored(name string) bool {
-	return slices.ContainsFunc(o.NoXattrs, func(no string) bool {
+	return name == "security.selinux" || slices.ContainsFunc(o.NoXattrs, func(no string) bool {
 		return name == no || strings.HasSuffix(no, ".") && strings.HasPrefix(name, no)
 	})
 }

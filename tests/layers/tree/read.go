@@ -13,7 +13,7 @@ import (
 )
 
 // Read lists the tree below a directory without following a link. It does not cross into other mounts' roots knowingly:
-// what is mounted in the tree is listed as a part of it. security.selinux is left out: the machine's policy sets it.
+// what is mounted in the tree is listed as a part of it.
 func Read(dir string) ([]Entry, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -182,9 +182,6 @@ func (r *reader) xattrs(path string) (map[string]Name, error) {
 		r.value = make([]byte, 64<<10) // XATTR_SIZE_MAX
 	}
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(r.buffer[:n]), "\x00"), "\x00") {
-		if name == "security.selinux" {
-			continue
-		}
 		n, err := unix.Lgetxattr(path, name, r.value)
 		if err == unix.ENODATA { // listed, but hidden from us
 			continue
