@@ -1,11 +1,9 @@
 package fuzz
 
 import (
-	"os"
 	"strings"
 	"testing"
 
-	"berth/rootfs/layer/erofs"
 	"berth/tests/layers/cases"
 	"berth/tests/layers/tree"
 )
@@ -19,24 +17,21 @@ func TestCases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("directory", func(t *testing.T) {
-		dir := tmpfs(t)
-		for i := range all {
-			holdCase(t, &all[i], Directory, dir)
-		}
-	})
-	t.Run("erofs", func(t *testing.T) {
-		if testing.Short() || os.Geteuid() != 0 {
-			t.Skip("[root] mounts")
-		}
-		dir := t.TempDir()
-		if err := erofs.Probe(dir); err != nil {
-			t.Skip("[erofs] " + err.Error())
-		}
-		for i := range all {
-			holdCase(t, &all[i], EROFS, dir)
-		}
-	})
+	for _, backend := range []struct {
+		name string
+		make Backend
+		dir  func(*testing.T) string
+	}{
+		{"directory", Directory, tmpfs}, {"directory-userxattr", DirectoryUser, tmpfs},
+		{"erofs", EROFS, noTmpfs}, {"erofs-userxattr", EROFSUser, noTmpfs},
+	} {
+		t.Run(backend.name, func(t *testing.T) {
+			dir := backend.dir(t)
+			for i := range all {
+				holdCase(t, &all[i], backend.make, dir)
+			}
+		})
+	}
 }
 
 func holdCase(t *testing.T, c *cases.Case, backend Backend, dir string) {

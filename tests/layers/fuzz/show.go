@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 
 	"berth/rootfs/layer/overlay"
 	"berth/rootfs/overlayfs"
@@ -19,6 +20,7 @@ type Backend func(raw []byte, dir string) (*layer, error)
 // layer is what a backend made, as overlayfs wants it.
 type layer struct {
 	lower   overlayfs.Layer
+	user    bool // overlayfs's attributes are user.overlay.*
 	tree    *overlay.Dir
 	parents []string // directories that it does not list
 	opaque  bool     // nothing of the layers below shows
@@ -35,17 +37,44 @@ func Show(tars [][]byte, backend Backend, dir string, r *rand.Rand) ([]tree.Entr
 	}
 	defer os.RemoveAll(work)
 	layers := make([]*layer, len(tars))
-	for _, i := range r.Perm(len(tars)) {
-		at := filepath.Join(work, strconv.Itoa(i))
-		if err := os.Mkdir(at, 0o700); err != nil {
-			return nil, err
+	defer func() {
+		for _, l := range layers {
+			if l != nil {
+				l.close()
+			}
 		}
-		if layers[i], err = backend(tars[i], at); err != nil {
-			return nil, fmt.Errorf("layer %d: %w", i, err)
-		}
-		defer layers[i].close()
+	}()
+	if err := makeAll(layers, tars, backend, work, r); err != nil {
+		return nil, err
 	}
 	return mounted(topmostOnce(layers, tars), work)
+}
+
+// makeAll makes the layers one after the other in random order, or all at once.
+func makeAll(layers []*layer, tars [][]byte, backend Backend, work string, r *rand.Rand) error {
+	atOnce := r.IntN(4) == 0
+	errs := make([]error, len(tars))
+	var wait sync.WaitGroup
+	for _, i := range r.Perm(len(tars)) {
+		work := func() {
+			at := filepath.Join(work, strconv.Itoa(i))
+			if errs[i] = os.Mkdir(at, 0o700); errs[i] == nil {
+				layers[i], errs[i] = backend(tars[i], at)
+			}
+		}
+		if atOnce {
+			wait.Go(work)
+		} else {
+			work()
+		}
+	}
+	wait.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return fmt.Errorf("layer %d: %w", i, err)
+		}
+	}
+	return nil
 }
 
 // topmostOnce returns the topmost layer first, and a layer that is there several times only where it is topmost: overlayfs
@@ -84,7 +113,7 @@ func mounted(layers []*layer, work string) ([]tree.Entry, error) {
 		return nil, err
 	}
 	if len(nodes) > 0 {
-		if err := overlay.MakeParents(parents, nodes, false); err != nil {
+		if err := overlay.MakeParents(parents, nodes, layers[0].user); err != nil {
 			return nil, err
 		}
 		lower = append(lower, overlayfs.Layer{Path: parents})
@@ -92,7 +121,7 @@ func mounted(layers []*layer, work string) ([]tree.Entry, error) {
 	for _, l := range layers {
 		lower = append(lower, l.lower)
 	}
-	mount, err := overlay.Open(overlay.Options{Lower: lower, Empty: empty, Name: "berth-fuzz"})
+	mount, err := overlay.Open(overlay.Options{Lower: lower, Empty: empty, Name: "berth-fuzz", UserXattr: layers[0].user})
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,9 @@ func hold(t *testing.T, few int, show func(seed uint64, tars [][]byte) ([]tree.E
 			}
 			return differences(want, refused, func() ([]tree.Entry, error) { return show(seed, tars) })
 		}
+		if (seed-first)%10000 == 9999 {
+			t.Logf("%d stacks", seed-first+1)
+		}
 		if judge(s) == nil {
 			continue
 		}
@@ -81,7 +84,15 @@ func shown(backend Backend, dir string) func(uint64, [][]byte) ([]tree.Entry, er
 
 func TestDirectories(t *testing.T) { hold(t, 3000, shown(Directory, tmpfs(t))) }
 
-func TestEROFS(t *testing.T) {
+func TestDirectoriesUserXattr(t *testing.T) { hold(t, 1000, shown(DirectoryUser, tmpfs(t))) }
+
+func TestEROFS(t *testing.T) { hold(t, 300, shown(EROFS, noTmpfs(t))) }
+
+func TestEROFSUserXattr(t *testing.T) { hold(t, 100, shown(EROFSUser, noTmpfs(t))) }
+
+// noTmpfs is a directory for EROFS images.
+func noTmpfs(t *testing.T) string {
+	t.Helper()
 	if testing.Short() || os.Geteuid() != 0 {
 		t.Skip("[root] mounts")
 	}
@@ -89,7 +100,7 @@ func TestEROFS(t *testing.T) {
 	if err := erofs.Probe(dir); err != nil {
 		t.Skip("[erofs] " + err.Error())
 	}
-	hold(t, 500, shown(EROFS, dir))
+	return dir
 }
 
 // differences says how a stack's tree differs from the reference interpreter's; nothing where it does not, or both refuse it.
