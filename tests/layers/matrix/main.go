@@ -79,8 +79,8 @@ func compare(only, toolNames string, why bool) error {
 	if err != nil {
 		return err
 	}
-	binary, err := keepBinary(berth)
-	if err != nil {
+	program, err := os.ReadFile(berth) // before an empty /tmp may cover it
+	if err != nil && !os.IsNotExist(err) {
 		return err
 	}
 	all, err := cases.All()
@@ -89,6 +89,13 @@ func compare(only, toolNames string, why bool) error {
 	}
 	if err := prepare(); err != nil {
 		return err
+	}
+	binary := ""
+	if program != nil {
+		binary = filepath.Join(filepath.Dir(work), "berth-layer")
+		if err := os.WriteFile(binary, program, 0o755); err != nil {
+			return err
+		}
 	}
 	t := table{why: why}
 	for _, tool := range installed(binary) {
@@ -106,16 +113,4 @@ func compare(only, toolNames string, why bool) error {
 		}
 	}
 	return t.summary()
-}
-
-// keepBinary returns a path to berth-layer that outlives an empty /tmp over it; nothing if there is no such program.
-func keepBinary(path string) (string, error) {
-	f, err := os.Open(path)
-	if os.IsNotExist(err) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()), nil
 }

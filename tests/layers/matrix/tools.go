@@ -55,6 +55,9 @@ func commandIn(dir string, stdin []byte, name string, args ...string) (stdout st
 	case errors.As(err, &exit) && !exit.Exited():
 		return "", crash{err.Error()}
 	}
+	if said == "" {
+		said = err.Error()
+	}
 	return "", fmt.Errorf("%s: %s", filepath.Base(name), said)
 }
 
@@ -93,14 +96,13 @@ func (b berth) Name() string { return "berth-" + b.backend }
 func (b berth) Unpack(layout, dir string) (string, func(), error) {
 	root, bundle := filepath.Join(dir, "store"), filepath.Join(dir, "bundle")
 	run := func(args ...string) error {
-		_, err := command(nil, b.program, append([]string{"--root", root, "--backend", b.backend}, args...)...)
+		_, err := command(nil, b.program, append([]string{"--root", root}, args...)...)
 		return err
 	}
-	image := "oci:" + layout + ":" + stack.Tag
-	if err := run("pull", image); err != nil {
+	if err := run("pull", "--backend", b.backend, "oci:"+layout+":"+stack.Tag, "case"); err != nil {
 		return "", nothing, err
 	}
-	if err := run("create", image, bundle); err != nil {
+	if err := run("create", "case", bundle); err != nil {
 		return "", nothing, err
 	}
 	return filepath.Join(bundle, "rootfs"), func() { run("rm", bundle) }, nil
