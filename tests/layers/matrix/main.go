@@ -63,6 +63,18 @@ func prepare() error {
 		return err
 	}
 	syscall.Umask(0o022)
+	return prepareDisk()
+}
+
+// disk is where a tool works that wants a disk's file system; /tmp is in memory.
+const disk = work + "/disk"
+
+func prepareDisk() error {
+	image := work + "/ext4"
+	script := `truncate -s 4G "$1" && mkfs.ext4 -q "$1" && mkdir "$2" && mount -o loop "$1" "$2"`
+	if out, err := exec.Command("sh", "-ec", script, "sh", image, disk).CombinedOutput(); err != nil {
+		return fmt.Errorf("an ext4 in a file: %w: %s", err, out)
+	}
 	return nil
 }
 
@@ -103,6 +115,7 @@ func compare(only, toolNames string, why bool) error {
 			t.tools = append(t.tools, tool)
 		}
 	}
+	defer syscall.Unmount(disk, syscall.MNT_DETACH)
 	defer t.close()
 	t.header()
 	for i := range all {

@@ -6,7 +6,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 
 	"berth/tests/layers/cases"
 	"berth/tests/layers/tree"
@@ -77,11 +79,11 @@ func (t *table) row(c *cases.Case) error {
 
 // judge runs one tool on one case. reason is one line or several, indented.
 func judge(c *cases.Case, want []tree.Entry, tool Unpacker, layout string) (verdict, reason string, err error) {
-	dir := filepath.Join(work, "a/b/c", strings.ReplaceAll(tool.Name(), "/", "-"))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	dir, err := os.MkdirTemp(place(tool), strings.ReplaceAll(tool.Name(), "/", "-"))
+	if err != nil {
 		return "", "", err
 	}
-	defer os.RemoveAll(filepath.Join(work, "a"))
+	defer clean(dir)
 	if err := setCanary(); err != nil {
 		return "", "", err
 	}
@@ -97,6 +99,28 @@ func judge(c *cases.Case, want []tree.Entry, tool Unpacker, layout string) (verd
 		}
 	}
 	return verdict, reason, nil
+}
+
+// place is where a tool's directories are made: some levels down, so that what climbs out can be seen.
+func place(tool Unpacker) string {
+	dir := work + "/a/b/c"
+	if b, ours := tool.(berth); ours && b.backend == "erofs" {
+		dir = disk + "/a/b/c"
+	}
+	os.MkdirAll(dir, 0o755)
+	return dir
+}
+
+// clean removes a directory with all that is mounted in it.
+func clean(dir string) {
+	raw, _ := os.ReadFile("/proc/self/mountinfo")
+	lines := strings.Split(string(raw), "\n")
+	for _, line := range slices.Backward(lines) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
+			syscall.Unmount(f[4], syscall.MNT_DETACH)
+		}
+	}
+	os.RemoveAll(dir)
 }
 
 func verdictOf(c *cases.Case, want []tree.Entry, tool Unpacker, rootfs string, failed error) (verdict, reason string) {
