@@ -1,9 +1,12 @@
 package erofs
 
 import (
+	"cmp"
 	"fmt"
-	"math"
+	"io"
+	"runtime"
 	"strings"
+	"unsafe"
 
 	"berth/libcontainer/fault"
 	"berth/rootfs/layer/member"
@@ -17,34 +20,25 @@ type Options struct {
 	// MaxCopy limits what of one sparse file may be copied into the image, and the size of its map, in bytes; 0 is
 	// 1 GiB. Only a file whose data does not stand on blocks of the tar, or that is cut into very many pieces, needs it.
 	MaxCopy int64
+	// MaxMemory limits what the Builder holds, in bytes; 0 is 1 GiB. A layer of a million entries needs a tenth of it.
+	MaxMemory int64
 }
 
-// Builder collects the members of a layer. It holds about 60 bytes for each, and its name.
+// Builder collects the members of a layer. It holds some sixty bytes for each, and its name, outside of Go's heap.
 type Builder struct {
-	opts   Options
-	tree   *nodeTree
-	text   text // targets of symbolic links
-	attrs  interned[attr]
-	xattrs *xattrTable
-	maps   []chunkMap
-	parent struct { // where the last member was: what it replaced was in this directory, never above it
+	opts     Options
+	arena    *arena
+	tree     *nodeTree
+	text     text // targets of symbolic links
+	attrs    interned[attr]
+	xattrs   *xattrTable
+	maps     []chunkMap
+	segments int64    // in maps
+	parent   struct { // where the last member was, as long as nothing has been replaced
 		path string
 		dir  ref
 	}
-	tarEnd  int64 // where the last content ends
-	dropped List
-}
-
-// List is names of a kind: the first of them, and how many there are in all.
-type List struct {
-	First []string
-	Total int
-}
-
-func (l *List) add(s string) {
-	if l.Total++; len(l.First) < fault.Most {
-		l.First = append(l.First, s)
-	}
+	tarEnd int64 // where the last content ends
 }
 
 // attr is what many inodes share.
@@ -73,28 +67,66 @@ func (i *interned[T]) number(v T) uint32 {
 
 // NewBuilder returns a Builder without a member.
 func NewBuilder(opts Options) *Builder {
-	if opts.MaxCopy == 0 {
-		opts.MaxCopy = 1 << 30
-	}
-	b := &Builder{opts: opts, tree: newTree(), xattrs: newXattrTable(opts.UserXattr)}
+	opts.MaxCopy = cmp.Or(opts.MaxCopy, 1<<30)
+	opts.MaxMemory = cmp.Or(opts.MaxMemory, 1<<30)
+	a := &arena{}
+	b := &Builder{opts: opts, arena: a, tree: newTree(a), text: text{arena: a}, xattrs: newXattrTable(opts.UserXattr)}
+	runtime.AddCleanup(b, (*arena).free, a)
 	b.tree.at(root).attr = b.attrs.number(attr{mode: 0o755})
 	b.parent.dir = root
 	return b
+}
+
+// Build returns a Builder with the members of r up to its end. r must have been made with Offsets, over the whole stream
+// that is kept as the tar: io.TeeReader writes it meanwhile. An error about a member is a *fault.Error that names it;
+// others are those of r.
+func Build(r *member.Reader, opts Options) (*Builder, error) {
+	b := NewBuilder(opts)
+	for {
+		m, err := r.Next()
+		if err == io.EOF {
+			return b, nil
+		}
+		if err == nil {
+			err = b.Add(m)
+		}
+		if err != nil {
+			b.release()
+			return nil, err
+		}
+	}
 }
 
 // Add takes the next member of the stream; of a file it keeps where the content is, so the member must come from a
 // Reader with Offsets. It keeps nothing of m itself. An error is a *fault.Error that names the member; the Builder is
 // of no use after one.
 func (b *Builder) Add(m *member.Member) error {
+	defer runtime.KeepAlive(b)
 	if err := b.apply(m); err != nil {
 		return &fault.Error{Op: "layer", Path: "/" + m.Path, Err: err, Phase: fault.PhasePlan}
 	}
 	return nil
 }
 
+// memory is about how many bytes the Builder holds.
+func (b *Builder) memory() int64 {
+	const (
+		perAttr    = 64
+		perSegment = int64(unsafe.Sizeof(member.Segment{}))
+	)
+	return b.arena.size() + 2*perAttr*int64(len(b.attrs.values)) + b.xattrs.held + b.segments*perSegment +
+		4*int64(len(b.tree.buckets))
+}
+
+// release gives the memory back; nothing is left of b.
+func (b *Builder) release() {
+	b.arena.free()
+	*b = Builder{}
+}
+
 func (b *Builder) apply(m *member.Member) error {
-	if b.tree.count > math.MaxUint32-maxLinks*maxDepth || b.tree.names.full() || b.text.full() {
-		return fmt.Errorf("too many members for an EROFS image%s", elsewhere)
+	if held := b.memory(); held > b.opts.MaxMemory || b.tree.full() || b.text.full() {
+		return fmt.Errorf("what the layer says of its files takes %d MiB, too much for an EROFS image%s", held>>20, elsewhere)
 	}
 	switch m.Kind {
 	case member.Opaque:
@@ -241,6 +273,9 @@ func (b *Builder) named(dir ref, name string) ref {
 // what was there has other names. What a directory held is removed; that a whiteout named it remains.
 func (b *Builder) replace(r ref, k kind) ref {
 	t, n := b.tree, b.tree.at(r)
+	if n.kind != kindAbsent { // the path of the parent may lead over it: symlink c to ., file c/c
+		b.parent.path, b.parent.dir = "", root
+	}
 	if n.kind == kindDir {
 		t.clear(r)
 	}
@@ -256,7 +291,7 @@ func (b *Builder) replace(r ref, k kind) ref {
 
 // attr returns the number of what m says of mode, owner and extended attributes.
 func (b *Builder) attr(m *member.Member) (uint32, error) {
-	set, err := b.xattrs.set(m.Xattrs, m.Kind, func(name string) { b.dropped.add("/" + m.Path + ": " + name) })
+	set, err := b.xattrs.set(m.Xattrs)
 	mode := uint16(m.Mode & 0o7777)
 	if m.Kind == member.Symlink {
 		mode = 0o777 // symlink(7)

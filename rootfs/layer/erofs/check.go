@@ -15,6 +15,7 @@ import (
 // difference: in a name, an inode, or where content is. What the tar holds is not looked at, its digest says whether
 // that is right. The Builder is of no use afterwards.
 func (b *Builder) Check(i *Image, report func(path, what string)) {
+	defer b.release()
 	l := &layout{Builder: b}
 	l.settle()
 	c := &checker{layout: l, image: i, report: report, numbers: map[ref]uint64{}}
@@ -121,9 +122,7 @@ func (c *checker) xattrsOf(set uint32) string {
 
 func describe(n Node) string {
 	var b strings.Builder
-	if n.Opaque {
-		b.WriteString("opaque ")
-	}
+	b.WriteString(n.marks)
 	slices.SortFunc(n.Xattrs, func(a, b member.Xattr) int { return strings.Compare(a.Name, b.Name) })
 	for _, x := range n.Xattrs {
 		fmt.Fprintf(&b, "%s=%q ", x.Name, x.Value)

@@ -57,6 +57,7 @@ func (b *Builder) content(n *node, m *member.Member) error {
 	n.marks |= mapped
 	n.data = uint32(len(b.maps))
 	b.maps = append(b.maps, c)
+	b.segments += int64(len(data)) + 4
 	return nil
 }
 

@@ -33,20 +33,7 @@ func build(raw []byte, o Options) (*built, error) {
 }
 
 func builderOf(raw []byte, o Options) (*Builder, error) {
-	b := NewBuilder(o)
-	r := member.NewReader(bytes.NewReader(raw), member.Options{Offsets: true})
-	for {
-		m, err := r.Next()
-		if err == io.EOF {
-			return b, nil
-		}
-		if err == nil {
-			err = b.Add(m)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
+	return Build(member.NewReader(bytes.NewReader(raw), member.Options{Offsets: true}), o)
 }
 
 // tars are the layers of a declaration, the bottom one first.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"slices"
 	"strings"
@@ -14,14 +15,10 @@ import (
 	"berth/rootfs/layer/member"
 )
 
-var (
-	errCorrupt = errors.New("the image is damaged")
-	// ErrNotExist is what a lookup of a name that is not in the layer gives.
-	ErrNotExist = errors.New("not in this layer")
-)
+var errCorrupt = errors.New("the image is damaged")
 
-// Image reads an image that Write wrote, without mounting it. It is safe for use by several goroutines as far as the
-// files are.
+// Image reads an image that Write wrote, without mounting it and so without privileges. Several goroutines may use it if
+// they may use the files.
 type Image struct {
 	meta, tar io.ReaderAt
 	super     super
@@ -29,7 +26,7 @@ type Image struct {
 }
 
 // Node is one name in an image. Its Member says what the layer means: a character device 0:0 is a Whiteout, escaped
-// attributes have their own names, and the mark of an opaque directory is Opaque. Data is not set; Content reads.
+// attributes have their own names, and of overlayfs's marks only that of an opaque directory is told. Data is not set; Content reads.
 type Node struct {
 	member.Member
 	Number uint64 // of the inode: names with the same are hard links
@@ -40,6 +37,7 @@ type Node struct {
 	union   uint32
 	inline  int64 // where inline data or the chunks' indexes stand
 	rawMode uint16
+	marks   string // overlayfs's own attributes
 }
 
 // Open returns the image in meta over the layer's tar. The files stay the caller's. opts are those of the Builder.
@@ -82,7 +80,7 @@ func (i *Image) DiffID() string { return "sha256:" + string(i.super.tag[:]) }
 func (i *Image) Root() (Node, error) { return i.node(i.super.root, "") }
 
 // Lookup returns what clean path p names. Symbolic links are not followed: it asks for the path in this layer alone.
-// Where there is nothing the error is ErrNotExist.
+// Where there is nothing the error is fs.ErrNotExist.
 func (i *Image) Lookup(p string) (Node, error) {
 	n, err := i.Root()
 	for part := range strings.SplitSeq(p, "/") {
@@ -90,7 +88,7 @@ func (i *Image) Lookup(p string) (Node, error) {
 			break
 		}
 		if n.Kind != member.Dir {
-			return Node{}, ErrNotExist
+			return Node{}, fs.ErrNotExist
 		}
 		n, err = i.child(n, part)
 	}
@@ -118,7 +116,7 @@ func (i *Image) child(d Node, name string) (Node, error) {
 	}
 	at, ok := slices.BinarySearchFunc(names, name, func(e dirent, name string) int { return strings.Compare(e.name, name) })
 	if !ok {
-		return Node{}, ErrNotExist
+		return Node{}, fs.ErrNotExist
 	}
 	return i.node(names[at].number, join(d.Path, name))
 }
@@ -333,14 +331,17 @@ func (i *Image) xattrs(n *Node, at, length int64) error {
 	return nil
 }
 
-// add gives a node an attribute as the layer means it.
+// add gives a node an attribute as the layer means it. Overlayfs's own are no content.
 func (i *Image) add(n *Node, x member.Xattr) {
-	if x.Name == i.overlay+"opaque" {
-		n.Opaque = true
+	rest, own := strings.CutPrefix(x.Name, i.overlay)
+	content, escaped := strings.CutPrefix(rest, "overlay.")
+	switch {
+	case own && !escaped:
+		n.marks += rest + "=" + string(x.Value) + " "
+		n.Opaque = n.Opaque || rest == markOpaque
 		return
-	}
-	if rest, ok := strings.CutPrefix(x.Name, i.overlay+"overlay."); ok {
-		x.Name = i.overlay + rest
+	case own:
+		x.Name = i.overlay + content
 	}
 	n.Xattrs = append(n.Xattrs, x)
 }

@@ -1,11 +1,16 @@
 package erofs
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 )
 
-// layout gives everything its place. Sizes are known before anything is written, so the image is written once from
-// front to back; write visits in the same order.
+// maxParents is how long the names of made-up directories may be together. A small stream can ask for very many.
+const maxParents = 64 << 20
+
+// layout gives everything its place. Sizes are known before anything is written, so the image is written once, from
+// front to back; the writer visits in the same order.
 type layout struct {
 	*Builder
 	pos     int64 // where the next thing goes
@@ -13,21 +18,24 @@ type layout struct {
 	entries uint64 // names, whiteouts among them
 	shared  int64  // where the shared attributes begin
 	copies  int64  // where what is copied begins
-	parents List
+	parents []string
+	names   int // how long they are together
 	scratch []ref
 }
 
 // place returns the image's layout.
 func (b *Builder) place() (*layout, error) {
 	l := &layout{Builder: b, pos: metaStart}
-	l.settle()
+	if l.settle(); l.names > maxParents {
+		return nil, errors.New("too many directories that no member lists")
+	}
 	b.xattrs.share()
-	l.inode(root)
+	l.placeInode(root)
 	for d := range l.directories() {
-		l.entriesOf(d)
+		l.placeEntries(d)
 		for r := range b.tree.children(b.tree.at(d)) {
 			if r := b.tree.inode(r); b.tree.at(r).marks&placed == 0 {
-				l.inode(r)
+				l.placeInode(r)
 			}
 		}
 		if l.pos > maxBlocks*blockSize || l.pos>>5 > 1<<32-1 {
@@ -88,27 +96,39 @@ func (l *layout) settle() {
 }
 
 // overlay makes of a directory's marks what overlayfs reads, and returns the marks of the directories in it. Where no
-// layer below shows through, whiteouts have nothing to hide and are dropped: overlayfs reads such a directory raw and
-// would list them.
+// layer below shows through, whiteouts have nothing to hide and are dropped.
 func (l *layout) overlay(d ref, n *node) (below uint8) {
 	t := l.tree
-	if n.marks&madeUp != 0 && n.marks&(hidden|covered) == 0 {
-		l.parents.add(t.path(d))
+	if n.marks&madeUp != 0 && n.marks&(hidden|covered) == 0 && l.names <= maxParents {
+		l.parents = append(l.parents, t.path(d))
+		l.names += len(l.parents[len(l.parents)-1])
 	}
-	if n.marks&(opaque|hidden|covered) == 0 {
-		return 0
+	if n.marks&(opaque|hidden|covered) != 0 {
+		below = covered
 	}
-	if n.marks&covered == 0 {
-		a := l.attrs.values[n.attr]
-		a.xattrs = l.xattrs.opaqueSet(a.xattrs)
-		n.attr = l.attrs.number(a)
-	}
+	whiteouts := false
 	for _, c := range t.children(n) {
-		if c.kind == kindAbsent {
+		if c.kind == kindAbsent && below != 0 {
 			c.marks |= nameless
+		} else if c.kind == kindAbsent {
+			whiteouts = true
 		}
 	}
-	return covered
+	if n.marks&(opaque|hidden) != 0 {
+		l.mark(n, markOpaque, "y")
+	}
+	if whiteouts {
+		// Else overlayfs reads a directory that it need not merge as it is, and lists names that cannot be opened
+		// (ovl_get_inode: "non-merge dir that may have whiteouts").
+		l.mark(n, markOrigin, "")
+	}
+	return below
+}
+
+func (l *layout) mark(n *node, name, value string) {
+	a := l.attrs.values[n.attr]
+	a.xattrs = l.xattrs.mark(a.xattrs, name, value)
+	n.attr = l.attrs.number(a)
 }
 
 // directories are all of them, each before those in it, in the order of their names.
@@ -127,16 +147,15 @@ func (b *Builder) directories() func(yield func(ref) bool) {
 					later = append(later, r)
 				}
 			}
-			for i := range later {
-				todo = append(todo, later[len(later)-1-i])
-			}
+			slices.Reverse(later)
+			todo = append(todo, later...)
 		}
 	}
 }
 
-// inode places an inode and what stands behind it: attributes and either inline data or the indexes of chunks. What
+// placeInode places an inode and what stands behind it: attributes and either inline data or the indexes of chunks. What
 // does not go inline goes into blocks of its own: a symbolic link's at once, a directory's when its turn comes.
-func (l *layout) inode(r ref) {
+func (l *layout) placeInode(r ref) {
 	n := l.tree.at(r)
 	n.marks |= placed
 	head := inodeSize + l.xattrs.bodySize(l.attrs.values[n.attr].xattrs)
@@ -178,8 +197,8 @@ func (l *layout) inlineBytes(n *node, head int64) int64 {
 	return tail
 }
 
-// entriesOf places what of a directory's entries does not stand behind its inode.
-func (l *layout) entriesOf(d ref) {
+// placeEntries places what of a directory's entries does not stand behind its inode.
+func (l *layout) placeEntries(d ref) {
 	n := l.tree.at(d)
 	blocks := n.size - l.inlineBytes(n, inodeSize+l.xattrs.bodySize(l.attrs.values[n.attr].xattrs))
 	if blocks == 0 {

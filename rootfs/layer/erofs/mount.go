@@ -10,7 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
+	"berth/rootfs/layer/member"
 )
+
+// instead is the way out where images cannot be mounted.
+const instead = "; directories work everywhere (--backend=dir)"
 
 // maxParam is the longest string that fsconfig(2) takes.
 const maxParam = 255
@@ -33,44 +37,49 @@ func Mount(image, tar string) (*os.File, error) {
 }
 
 func mount(image, tar string) (int, error) {
-	fail := func(errno error, msg string) (int, error) {
-		e := fault.From(errno, "mount", image).In(fault.PhaseMounts)
-		e.Msg = msg
-		switch {
-		case errors.Is(errno, unix.ENODEV):
-			e.Hint = "the kernel has no EROFS (modprobe erofs)" + elsewhere
-		case errors.Is(errno, unix.ENOTBLK):
-			e.Hint = "EROFS on a file needs Linux 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE and a file system like ext4, " +
-				"XFS or btrfs" + elsewhere
-		case errors.Is(errno, unix.EPERM):
-			e.Hint = "EROFS is mounted by root of the host only" + elsewhere
-		}
-		return -1, e
-	}
 	fs, err := unix.Fsopen("erofs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return fail(err, "")
+		return -1, mountFault(err, image, "")
 	}
 	defer unix.Close(fs)
 	for _, p := range [][2]string{{"source", image}, {"device", tar}} {
 		name, done, err := param(p[1])
 		if err != nil {
-			return fail(err, p[1])
+			return -1, mountFault(err, p[1], "")
 		}
 		defer done()
 		if err := unix.FsconfigSetString(fs, p[0], name); err != nil {
-			return fail(err, p[0]+" "+p[1])
+			return -1, mountFault(err, p[1], p[0])
 		}
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
-		return fail(err, complaints(fs))
+		if err == unix.ENOENT && unix.Access(tar, unix.F_OK) == err {
+			image = tar
+		}
+		return -1, mountFault(err, image, complaints(fs))
 	}
-	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC,
-		unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	if err != nil {
-		return fail(err, "fsmount")
+		return -1, mountFault(err, image, "fsmount")
 	}
 	return fd, nil
+}
+
+func mountFault(err error, path, msg string) error {
+	e := fault.From(err, "mount", path).In(fault.PhaseMounts)
+	e.Msg = msg
+	switch e.Errno {
+	case unix.ENODEV:
+		e.Hint = "the kernel has no EROFS (modprobe erofs)" + instead
+	case unix.ENOTBLK:
+		e.Hint = "EROFS on a file needs Linux 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE and a file system like ext4, " +
+			"XFS or btrfs" + instead
+	case unix.EPERM:
+		e.Hint = "only root of the host may mount EROFS" + instead
+	case unix.EINVAL, unix.EBADMSG, unix.EUCLEAN:
+		e.Hint = "the image is damaged, and the kernel's log says more; fsck --repair makes it again from the layer's tar"
+	}
+	return e
 }
 
 // param returns a name of path that fsconfig takes, good until done is called.
@@ -100,7 +109,8 @@ func complaints(fs int) string {
 	return strings.Join(all, "; ")
 }
 
-// Probe says whether Mount works for images in dir; it mounts a tiny one that it makes there. The error says why not.
+// Probe says whether Mount works for images in dir: it mounts a tiny one that it makes there, and reads a file of it. The
+// error says why not.
 func Probe(dir string) error {
 	work, err := os.MkdirTemp(dir, "probe")
 	if err != nil {
@@ -115,18 +125,38 @@ func Probe(dir string) error {
 	if err != nil {
 		return err
 	}
-	return m.Close()
+	defer m.Close()
+	got, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d/%s", m.Fd(), probeContent))
+	if err == nil && string(got) != probeContent {
+		err = errors.New("it reads as something else")
+	}
+	if err != nil {
+		return &fault.Error{Op: "read", Path: image, Err: err, Phase: fault.PhaseMounts,
+			Msg: "the kernel mounts EROFS on a file", Hint: strings.TrimPrefix(instead, "; ")}
+	}
+	return nil
 }
 
+// probeContent is a file in the second block of the tar that Probe makes, and its name.
+const probeContent = "probe"
+
 func probeFiles(image, tar string) error {
-	if err := os.WriteFile(tar, make([]byte, pageSize), 0o600); err != nil {
+	data := make([]byte, pageSize)
+	copy(data[blockSize:], probeContent)
+	if err := os.WriteFile(tar, data, 0o600); err != nil {
+		return err
+	}
+	b := NewBuilder(Options{})
+	err := b.Add(&member.Member{Path: probeContent, Size: int64(len(probeContent)),
+		Data: []member.Segment{{Offset: blockSize, Length: int64(len(probeContent))}}})
+	if err != nil {
 		return err
 	}
 	f, err := os.OpenFile(image, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = NewBuilder(Options{}).Write(f, Tar{Size: pageSize, DiffID: "probe"})
+	_, err = b.Write(f, Tar{Size: pageSize, DiffID: probeContent})
 	return errors.Join(err, f.Close())
 }
 

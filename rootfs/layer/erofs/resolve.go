@@ -7,14 +7,16 @@ import (
 	"strings"
 )
 
-// Limits of a walk: the kernel's number of symbolic links (MAXSYMLINKS), and the components of the longest path.
+// Limits of a walk: the kernel's number of symbolic links (MAXSYMLINKS), and twice the directories that a path of
+// PATH_MAX can name.
 const (
 	maxLinks = 40
-	maxDepth = maxTarget/2 + 1
+	maxDepth = 4096
 )
 
 var (
 	errLoop = errors.New("too many levels of symbolic links in the path")
+	errDeep = fmt.Errorf("more than %d directories deep", maxDepth)
 	errLong = fmt.Errorf("a part of the name is longer than %d bytes", maxName)
 )
 
@@ -70,7 +72,7 @@ func (b *Builder) find(clean string) ref {
 
 // walk goes to the directory that p names, below the root; missing says what to do for a name that is not there.
 func (b *Builder) walk(p string, missing func(dir ref, name string) (ref, error)) (ref, error) {
-	dir, links := root, 0
+	dir, links, depth := root, 0, 0
 	for p != "" {
 		var name string
 		name, p, _ = strings.Cut(p, "/")
@@ -78,8 +80,11 @@ func (b *Builder) walk(p string, missing func(dir ref, name string) (ref, error)
 		case "", ".":
 			continue
 		case "..":
-			dir = b.tree.at(dir).parent
+			dir, depth = b.tree.at(dir).parent, max(0, depth-1)
 			continue
+		}
+		if depth == maxDepth {
+			return 0, errDeep
 		}
 		r := b.tree.child(dir, []byte(name))
 		k := kindAbsent
@@ -93,9 +98,9 @@ func (b *Builder) walk(p string, missing func(dir ref, name string) (ref, error)
 			if err != nil {
 				return 0, err
 			}
-			dir = r
+			dir, depth = r, depth+1
 		case kindDir:
-			dir = r
+			dir, depth = r, depth+1
 		case kindSymlink:
 			if links++; links > maxLinks {
 				return 0, errLoop
@@ -103,7 +108,7 @@ func (b *Builder) walk(p string, missing func(dir ref, name string) (ref, error)
 			n := b.tree.at(r)
 			to := string(b.text.get(n.data, int(n.size)))
 			if strings.HasPrefix(to, "/") {
-				dir = root
+				dir, depth = root, 0
 			}
 			p = to + "/" + p
 		default:

@@ -2,7 +2,6 @@ package erofs
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -192,7 +191,14 @@ func TestTarTooShort(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := b.Write(io.Discard, Tar{nil, size, "x"}); err == nil {
-			t.Error(fmt.Sprint(size, " is taken"))
+			t.Errorf("%d is taken", size)
 		}
+	}
+	b := NewBuilder(Options{})
+	if err := b.Add(&member.Member{Path: "f", Size: 512, Data: []member.Segment{{Offset: 1, Length: 512}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Write(io.Discard, Tar{nil, 1024, "x"}); err == nil || !strings.Contains(err.Error(), "need the tar") {
+		t.Error(err)
 	}
 }

@@ -31,7 +31,7 @@ func randomLayer(r *rand.Rand, most int) string {
 		case 3, 4, 5:
 			fmt.Fprintf(&b, "file %s %q*%d %s", p, string(rune('p'+r.IntN(9))), 1+r.IntN(700), common)
 		case 6:
-			to := []string{"", "/", "../", "../../../"}[r.IntN(4)] + name()
+			to := []string{".", name(), "/" + name(), "../" + name(), "../../../" + name(), name() + "/..", name() + "/../.."}[r.IntN(7)]
 			fmt.Fprintf(&b, "symlink %s %s %s", p, to, common)
 		case 7, 8:
 			fmt.Fprintf(&b, "link %s %s", p, name())
@@ -119,7 +119,7 @@ func flattened(t testing.TB, raw [][]byte) ([]tree.Entry, error) {
 		if lines, err := differences(t, one, l.image, Options{}); err != nil || len(lines) > 0 {
 			t.Fatalf("layer %d: %v %q", i, err, lines)
 		}
-		m.add(i, got, l.result.Parents.First)
+		m.add(i, got, l.result.Parents)
 	}
 	return m.list(), nil
 }

@@ -3,6 +3,7 @@ package erofs
 import (
 	"bytes"
 	"hash/maphash"
+	"math"
 	"slices"
 )
 
@@ -37,8 +38,8 @@ const (
 	covered              // nothing shows through this directory: one above it, or its parent, is hidden or opaque
 )
 
-// node is a name of the tree with its inode, without pointers so that the garbage collector need not look: a million
-// of them take some 60 MB, and their names what they are long.
+// node is a name of the tree with its inode. It has no pointers; a million of them take 56 MB, and their names what they
+// are long.
 type node struct {
 	mtime   int64
 	size    int64 // bytes of a file, a target, or a directory's entries
@@ -56,11 +57,9 @@ type node struct {
 	marks   uint8
 }
 
-// chunkNodes is how many nodes are allocated at once; the tree grows without being copied.
-const chunkNodes = 1 << 9
-
 // nodeTree is names below a root, found by a hash of parent and name.
 type nodeTree struct {
+	arena   *arena
 	chunks  [][]node
 	count   uint32
 	names   text
@@ -68,15 +67,15 @@ type nodeTree struct {
 	seed    maphash.Seed
 }
 
-func newTree() *nodeTree {
-	t := &nodeTree{seed: maphash.MakeSeed(), buckets: make([]ref, 1<<10), count: 1}
+func newTree(a *arena) *nodeTree {
+	t := &nodeTree{arena: a, names: text{arena: a}, seed: maphash.MakeSeed(), buckets: make([]ref, 1<<10), count: 1}
 	r := t.add(root, nil)
 	n := t.at(r)
 	n.kind, n.marks, n.parent, n.next = kindDir, madeUp, root, 0
 	return t
 }
 
-func (t *nodeTree) at(r ref) *node { return &t.chunks[r/chunkNodes][r%chunkNodes] }
+func (t *nodeTree) at(r ref) *node { return &t.chunks[r/ref(nodesInPiece)][r%ref(nodesInPiece)] }
 
 func (t *nodeTree) name(n *node) []byte { return t.names.get(n.name, int(n.nameLen)) }
 
@@ -92,8 +91,8 @@ func (t *nodeTree) child(parent ref, name []byte) ref {
 
 // add makes an absent child of parent. For the root, which is its own parent, it makes the root.
 func (t *nodeTree) add(parent ref, name []byte) ref {
-	if int(t.count)%chunkNodes == 0 || t.chunks == nil {
-		t.chunks = append(t.chunks, make([]node, chunkNodes))
+	if int(t.count) == len(t.chunks)*nodesInPiece || t.chunks == nil {
+		t.chunks = append(t.chunks, t.arena.nodes())
 	}
 	r := ref(t.count)
 	t.count++
@@ -103,6 +102,11 @@ func (t *nodeTree) add(parent ref, name []byte) ref {
 		t.hang(r)
 	}
 	return r
+}
+
+// full says whether there may be no room for another member with all of its parents.
+func (t *nodeTree) full() bool {
+	return t.count > math.MaxUint32-(maxLinks+1)*maxDepth || t.names.full()
 }
 
 // hang makes a node a child of its parent that is found by its name.
@@ -208,32 +212,4 @@ func (t *nodeTree) inode(r ref) ref {
 		return ref(n.data)
 	}
 	return r
-}
-
-// text keeps strings of up to a piece's length one behind the other; what it holds is never moved.
-type text struct {
-	pieces [][]byte
-	used   uint32
-}
-
-const pieceSize = 1 << 14
-
-func (x *text) put(s []byte) uint32 {
-	if left := pieceSize - x.used%pieceSize; x.pieces == nil || x.used%pieceSize == 0 || int(left) < len(s) {
-		x.used = uint32(len(x.pieces)) * pieceSize
-		x.pieces = append(x.pieces, make([]byte, 0, pieceSize))
-	}
-	at := x.used
-	last := &x.pieces[len(x.pieces)-1]
-	*last = append(*last, s...)
-	x.used += uint32(len(s))
-	return at
-}
-
-// full says whether there is no room for another string; places have 32 bits.
-func (x *text) full() bool { return len(x.pieces) >= 1<<32/pieceSize-1 }
-
-func (x *text) get(at uint32, length int) []byte {
-	piece := x.pieces[at/pieceSize]
-	return piece[at%pieceSize : int(at%pieceSize)+length]
 }

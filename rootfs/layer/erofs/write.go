@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 
 	"berth/libcontainer/fault"
 	"berth/rootfs/layer/member"
@@ -24,17 +25,19 @@ type Result struct {
 	Copied  int64  // how many of them are content of sparse files
 	Inodes  uint64 // a file with several names counts once
 	Entries uint64 // names, whiteouts included, without the root
-	// Parents are directories that no member lists, "" for the root. Their mode, owner and time (0755, root, 1970) are
-	// made up; those of the layers below are to be taken where there are any. Those where this layer hides all that is
-	// below are not among them.
-	Parents List
-	// Dropped are extended attributes in no name space of Linux, as "/path: name"; no file system would take them.
-	Dropped List
+	// Parents are directories that the layer never lists, "" for the root, and that may show through from below: their
+	// metadata is that of the topmost layer below that has a directory there. Made-up directories below which nothing
+	// shows are not among them. Sorted; links followed.
+	Parents []string
+	// Opaque says that nothing shows through from the layers below: a mount must leave them out, since overlayfs does
+	// not look for the mark of an opaque directory on the root of a layer.
+	Opaque bool
 }
 
 // Write writes the image of the members that have been added. w gets it from front to back; closing and syncing it is
 // the caller's. The Builder is of no use afterwards.
 func (b *Builder) Write(w io.Writer, tar Tar) (Result, error) {
+	defer b.release()
 	if tar.Size > maxBlocks*blockSize {
 		return Result{}, &fault.Error{Op: "layer", Path: tar.DiffID, Err: errTooFar, Phase: fault.PhasePlan}
 	}
@@ -46,12 +49,17 @@ func (b *Builder) Write(w io.Writer, tar Tar) (Result, error) {
 	if err != nil {
 		return Result{}, &fault.Error{Op: "layer", Path: tar.DiffID, Err: err, Phase: fault.PhasePlan}
 	}
+	if l.copied() > 0 && tar.ReaderAt == nil {
+		return Result{}, &fault.Error{Op: "layer", Path: tar.DiffID, Msg: "sparse files need the tar", Phase: fault.PhasePlan}
+	}
 	out := &writer{layout: l, out: bufio.NewWriterSize(w, 1<<16), tar: tar}
 	if err := out.image(); err != nil {
 		return Result{}, fault.From(err, "write", "the image of "+tar.DiffID)
 	}
+	slices.Sort(l.parents)
 	return Result{
-		Size: l.pos, Copied: l.copied(), Inodes: l.inodes, Entries: l.entries, Parents: l.parents, Dropped: b.dropped,
+		Size: l.pos, Copied: l.copied(), Inodes: l.inodes, Entries: l.entries, Parents: l.parents,
+		Opaque: b.tree.at(root).marks&opaque != 0,
 	}, nil
 }
 
@@ -76,15 +84,15 @@ type writer struct {
 func (w *writer) image() error {
 	s := super{
 		root: uint64(w.tree.at(root).slot), inodes: w.inodes, blocks: uint32(w.pos / blockSize),
-		xattrBlock: uint32(w.shared / blockSize), tarBlocks: uint32(roundUp(w.tar.Size, pageSize) / blockSize),
+		xattrBlock: uint32(w.shared / blockSize), tarBlocks: uint32(min(roundUp(w.tar.Size, pageSize)/blockSize, maxBlocks)),
 	}
 	s.uuid, s.tag = identity(w.tar.DiffID)
 	steps := []func() error{
 		func() error { return w.put(superOffset, s.block()) },
-		func() error { return w.inode(root) },
-		w.directories,
-		w.sharedXattrs,
-		w.copies,
+		func() error { return w.writeInode(root) },
+		w.writeTree,
+		w.writeShared,
+		w.writeCopies,
 		func() error { return w.pad(w.pos) },
 		w.out.Flush,
 	}
@@ -136,9 +144,9 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (w *writer) directories() error {
-	for d := range w.layout.directories() {
-		if err := w.entriesOf(d); err != nil {
+func (w *writer) writeTree() error {
+	for d := range w.directories() {
+		if err := w.writeEntries(d); err != nil {
 			return err
 		}
 		for r := range w.tree.children(w.tree.at(d)) {
@@ -148,7 +156,7 @@ func (w *writer) directories() error {
 				continue
 			}
 			n.marks &^= placed // written; it may come again under another name
-			if err := w.inode(r); err != nil {
+			if err := w.writeInode(r); err != nil {
 				return err
 			}
 		}
@@ -156,8 +164,8 @@ func (w *writer) directories() error {
 	return nil
 }
 
-// inode writes an inode and what stands behind it.
-func (w *writer) inode(r ref) error {
+// writeInode writes an inode and what stands behind it.
+func (w *writer) writeInode(r ref) error {
 	n := w.tree.at(r)
 	a := w.attrs.values[n.attr]
 	body := w.xattrs.body(a.xattrs)
@@ -184,7 +192,7 @@ func (w *writer) inode(r ref) error {
 	}
 	switch n.kind {
 	case kindFile:
-		return w.indexes(n)
+		return w.writeIndexes(n)
 	case kindSymlink:
 		if inline == 0 {
 			if err := w.pad(int64(n.chain) * blockSize); err != nil {
@@ -193,7 +201,7 @@ func (w *writer) inode(r ref) error {
 		}
 		return w.put(w.at, w.text.get(n.data, int(n.size)))
 	case kindDir:
-		return w.lastEntries(r, inline)
+		return w.writeLastEntries(r, inline)
 	}
 	return nil
 }
@@ -222,8 +230,8 @@ func (w *writer) fileLayout(n *node) (layout uint16, union uint32) {
 	return layoutChunks, chunkIndexes | uint32(chunkBits(n.size))
 }
 
-// indexes writes where the chunks of a file are: a device and a block each.
-func (w *writer) indexes(n *node) error {
+// writeIndexes writes where the chunks of a file are: a device and a block each.
+func (w *writer) writeIndexes(n *node) error {
 	if n.size == 0 {
 		return nil
 	}
@@ -255,8 +263,8 @@ func (w *writer) index(device uint16, block uint32) error {
 	return w.put(w.at, b[:])
 }
 
-// entriesOf writes the entries of a directory that do not stand behind its inode.
-func (w *writer) entriesOf(d ref) error {
+// writeEntries writes the entries of a directory that do not stand behind its inode.
+func (w *writer) writeEntries(d ref) error {
 	n := w.tree.at(d)
 	if n.chain == 0 {
 		return nil
@@ -274,8 +282,8 @@ func (w *writer) entriesOf(d ref) error {
 	})
 }
 
-// lastEntries writes those that do stand behind it.
-func (w *writer) lastEntries(d ref, inline int64) error {
+// writeLastEntries writes those that do stand behind it.
+func (w *writer) writeLastEntries(d ref, inline int64) error {
 	if inline == 0 {
 		return nil
 	}
@@ -304,7 +312,7 @@ func (w *writer) dirBlock(entries []entry, size int) []byte {
 	return b
 }
 
-func (w *writer) sharedXattrs() error {
+func (w *writer) writeShared() error {
 	if err := w.pad(w.shared); err != nil {
 		return err
 	}
@@ -318,9 +326,9 @@ func (w *writer) sharedXattrs() error {
 	return nil
 }
 
-// copies writes the chunks of sparse files that cannot be read from the tar.
-func (w *writer) copies() error {
-	if err := w.pad(w.layout.copies); err != nil {
+// writeCopies writes the chunks of sparse files that cannot be read from the tar.
+func (w *writer) writeCopies() error {
+	if err := w.pad(w.copies); err != nil {
 		return err
 	}
 	for i := range w.maps {

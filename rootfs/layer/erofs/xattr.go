@@ -8,26 +8,17 @@ import (
 	"berth/rootfs/layer/member"
 )
 
-// Numbers of prefixes on disk (EROFS_XATTR_INDEX_*).
-const (
-	indexUser     = 1
-	indexAccess   = 2
-	indexDefault  = 3
-	indexTrusted  = 4
-	indexSecurity = 6
-)
-
-// prefixes are those of Linux; the two ACLs are names as a whole.
+// prefixes of names have numbers on disk (EROFS_XATTR_INDEX_*); the two ACLs are names as a whole.
 var prefixes = []struct {
 	index  uint8
 	prefix string
 	whole  bool
 }{
-	{indexUser, "user.", false},
-	{indexAccess, "system.posix_acl_access", true},
-	{indexDefault, "system.posix_acl_default", true},
-	{indexTrusted, "trusted.", false},
-	{indexSecurity, "security.", false},
+	{1, "user.", false},
+	{2, "system.posix_acl_access", true},
+	{3, "system.posix_acl_default", true},
+	{4, "trusted.", false},
+	{6, "security.", false},
 }
 
 // splitName returns the number of a name's prefix and what is left of it; false for a name that Linux has no place for
@@ -50,28 +41,19 @@ func joinName(index uint8, rest string) (string, bool) {
 	return "", false
 }
 
-// possible says whether Linux has attributes with such a prefix on inodes of kind k (xattr(7), acl(5)).
-func possible(index uint8, k member.Kind) bool {
-	switch index {
-	case indexUser:
-		return k == member.File || k == member.Dir
-	case indexAccess:
-		return k != member.Symlink
-	case indexDefault:
-		return k == member.Dir
-	}
-	return true
-}
-
 // xattrTable holds each attribute and each set of attributes once.
 type xattrTable struct {
 	user    bool             // overlayfs is mounted with userxattr
 	entries interned[string] // as on disk: entry, name, value
 	sets    interned[string] // the numbers of the entries, four bytes each; set 0 is empty
+	held    int64            // about how many bytes all this takes
 	uses    []uint32         // of entries, by inodes; laid out
 	shared  []uint32         // of entries: their place among the shared ones plus one, 0 if inline; laid out
 	size    int64            // of the shared ones
 }
+
+// perXattr is about what a string takes besides its bytes, in a slice or a map.
+const perXattr = 40
 
 func newXattrTable(user bool) *xattrTable {
 	t := &xattrTable{user: user}
@@ -89,8 +71,7 @@ func (t *xattrTable) overlay() string {
 
 // set returns the number of a set of attributes. Those of overlayfs are content in a layer: they are escaped, so that
 // overlayfs shows them and does not obey them (Documentation/filesystems/overlayfs.rst, Nesting overlayfs mounts).
-// Those that Linux cannot have on an inode of kind k are told to dropped.
-func (t *xattrTable) set(attrs []member.Xattr, k member.Kind, dropped func(name string)) (uint32, error) {
+func (t *xattrTable) set(attrs []member.Xattr) (uint32, error) {
 	if len(attrs) == 0 {
 		return 0, nil
 	}
@@ -101,27 +82,36 @@ func (t *xattrTable) set(attrs []member.Xattr, k member.Kind, dropped func(name 
 			name = t.overlay() + "overlay." + rest
 		}
 		index, rest, ok := splitName(name)
-		if !ok || !possible(index, k) {
-			dropped(x.Name)
-			continue
+		if !ok {
+			return 0, fmt.Errorf("extended attribute %s, which is in no name space of Linux", x.Name)
 		}
 		entry, err := encodeXattr(index, rest, x.Value)
 		if err != nil {
 			return 0, fmt.Errorf("extended attribute %s: %w", x.Name, err)
 		}
+		before := len(t.entries.values)
 		set = le.AppendUint32(set, t.entries.number(entry))
+		t.held += int64(len(t.entries.values)-before) * int64(2*perXattr+len(entry))
 	}
+	before := len(t.sets.values)
 	n := t.sets.number(string(set))
+	t.held += int64(len(t.sets.values)-before) * int64(2*perXattr+len(set))
 	if t.inlineSize(n) > xattrHeader+4*(1<<16-64) {
 		return 0, fmt.Errorf("extended attributes of more than 256 KiB%s", elsewhere)
 	}
 	return n, nil
 }
 
-// opaqueSet returns the number of the set with overlayfs' mark of an opaque directory added.
-func (t *xattrTable) opaqueSet(set uint32) uint32 {
-	index, rest, _ := splitName(t.overlay() + "opaque")
-	entry, _ := encodeXattr(index, rest, []byte{'y'})
+// Overlayfs's own attributes, behind its prefix (Documentation/filesystems/overlayfs.rst).
+const (
+	markOpaque = "opaque" // "y": what is below does not show
+	markOrigin = "origin" // where a directory was copied up from; empty if unknown
+)
+
+// mark returns the number of the set with one of overlayfs's own attributes added.
+func (t *xattrTable) mark(set uint32, name, value string) uint32 {
+	index, rest, _ := splitName(t.overlay() + name)
+	entry, _ := encodeXattr(index, rest, []byte(value))
 	return t.sets.number(t.sets.values[set] + string(le.AppendUint32(nil, t.entries.number(entry))))
 }
 
