@@ -69,17 +69,25 @@ func (m MadeUp) paths() []string {
 // effective is what the stack has to show of a directory, and whether it shows
 // something else by itself. nil: the stack does not show a directory there.
 func (s *Stack) effective(name string, made MadeUp) (*Node, bool, error) {
-	found, shown, err := s.find(name, nil)
+	_, shown, err := s.find(name, nil)
 	if err != nil || shown == nil || shown.Kind != member.Dir {
 		return nil, false, err
 	}
-	for _, layer := range found {
-		if slices.Contains(made[layer], name) {
-			continue
-		}
+	// An opaque directory hides what is in those below, not what they are.
+	alive, err := s.parents(name, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, layer := range alive {
 		node, err := s.Layers[layer].Node(name)
 		if err != nil {
 			return nil, false, err
+		}
+		if node == nil || node.Kind == member.Dir && slices.Contains(made[layer], name) {
+			continue
+		}
+		if node.Kind != member.Dir {
+			break
 		}
 		return node, !sameDir(node, shown), nil
 	}
@@ -112,11 +120,21 @@ func MakeParents(dir string, nodes []*Node, userXattr bool) error {
 		}
 	}
 	for _, n := range slices.Backward(nodes) { // the times of a directory last
-		if err := setDir(dir+"/"+n.Path, n, userXattr); err != nil {
+		if err := setBelow(root, n, userXattr); err != nil {
 			return fault.From(err, "set the metadata of", dir+"/"+n.Path)
 		}
 	}
 	return nil
+}
+
+// setBelow is setDir for a path that may be longer than PATH_MAX.
+func setBelow(root *os.Root, n *Node, userXattr bool) error {
+	f, err := root.Open(cmp.Or(n.Path, "."))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return setDir(procFD(int(f.Fd()))+"/.", n, userXattr)
 }
 
 // SetDir gives a directory what a node says, such as the upper directory what

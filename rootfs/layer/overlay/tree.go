@@ -108,8 +108,26 @@ func (d *Dir) enter(dir string) (bool, error) {
 }
 
 func (d *Dir) open(name string, flags uint64) (int, error) {
+	at, done := int(d.root.Fd()), func() {}
+	for len(name) > longest {
+		cut := strings.LastIndexByte(name[:longest], '/')
+		fd, err := openBelow(at, name[:max(cut, 0)], unix.O_PATH|unix.O_DIRECTORY)
+		done()
+		if err != nil {
+			return -1, err
+		}
+		at, done, name = fd, func() { unix.Close(fd) }, name[cut+1:]
+	}
+	defer func() { done() }()
+	return openBelow(at, name, flags)
+}
+
+// longest is how much of a path goes into one call: less than PATH_MAX, more than a name.
+const longest = unix.PathMax - 64
+
+func openBelow(at int, name string, flags uint64) (int, error) {
 	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
-	return unix.Openat2(int(d.root.Fd()), "./"+name, &how)
+	return unix.Openat2(at, "./"+name, &how)
 }
 
 func procFD(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
