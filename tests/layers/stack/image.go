@@ -30,7 +30,9 @@ type platform struct {
 type config struct {
 	Created string `json:"created"`
 	platform
-	Config struct{} `json:"config"`
+	Config struct {
+		Cmd []string
+	} `json:"config"`
 	RootFS struct {
 		Type    string   `json:"type"`
 		DiffIDs []string `json:"diff_ids"`
@@ -77,6 +79,7 @@ func (s Stack) WriteLayout(dir string, image []Attr) error {
 		return err
 	}
 	c := config{Created: epoch, platform: platform{"amd64", "linux"}}
+	c.Config.Cmd = []string{"/bin/true"} // nobody runs it, but a bundle needs one
 	c.RootFS.Type = "layers"
 	var layers []descriptor
 	for i := range s {
