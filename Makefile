@@ -22,11 +22,16 @@ GO_TEST  := go test -tags '$(TAGS)'
 C_FLAGS     := -std=gnu11 -O2 -Wall -Wextra -Werror
 STATICCHECK := go tool -modfile=tests/tools/go.mod staticcheck
 
-all: bin/berth ## build bin/berth, one static binary
+all: bin/berth bin/berth-layer ## build both binaries, static ones
 
 .PHONY: bin/berth
 bin/berth: setup-build ## (go build decides whether there is something to do)
 	$(MUSL) $(GO_BUILD) -o $@ .
+
+LAYER_LDFLAGS := $(if $(VERSION),-X berth/rootfs/cmd/command.version=$(VERSION)) $(if $(COMMIT),-X berth/rootfs/cmd/command.commit=$(COMMIT))
+.PHONY: bin/berth-layer
+bin/berth-layer: ## the layer tool; nothing of it is in berth
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w $(LAYER_LDFLAGS)' -o $@ ./rootfs/cmd/berth-layer
 
 cross-arm64: setup-test ## build bin/berth-arm64 with Debian's cross compiler
 	GOARCH=arm64 CC=aarch64-linux-gnu-gcc \
@@ -36,7 +41,7 @@ setup: setup-test setup-vm setup-managers setup-layers ## install the Debian pac
 setup-build setup-test setup-vm setup-managers setup-layers: setup-%:
 	@tests/setup $*
 
-check: bin/berth lint lint-c ## the inner loop: build, lints, all that needs no root; under two minutes
+check: bin/berth bin/berth-layer lint lint-c ## the inner loop: build, lints, all that needs no root; under two minutes
 	$(GO_TEST) -short ./...
 
 lint: ## gofmt, go vet, staticcheck
@@ -58,7 +63,7 @@ test: ## everything: set-up, check, root tests, scripts, managers, validation su
 # because some of its programs race with the container they started, and load makes them lose,
 # and the guests come last: they take both processors.
 .PHONY: test-all
-test-all: setup bin/berth lint lint-c cross-arm64
+test-all: setup bin/berth bin/berth-layer lint lint-c cross-arm64
 	$(GO_TEST) -count=1 -p 1 -v $$(go list ./... | grep -v /validation$$)
 	$(GO_TEST) -count=1 -v ./tests/validation
 	@tests/vm/test
@@ -75,7 +80,7 @@ test-security: bin/berth setup-test ## what got out of other runtimes, one line 
 test-managers: bin/berth setup-managers ## under Docker, Swarm, Podman, Buildah, containerd and by hand, beside runc (root; BERTH_MANAGERS=REGEXP for some cases)
 	@cd tests/managers && $(GO_TEST) -count=1
 
-layers-matrix: setup-layers ## what layers can contain, through each tool that unpacks them (root; CASE=REGEXP, TOOL=REGEXP, WHY=1 for reasons)
+layers-matrix: bin/berth-layer setup-layers ## what layers can contain, through each tool that unpacks them (root; CASE=REGEXP, TOOL=REGEXP, WHY=1 for reasons)
 	CGO_ENABLED=0 go run ./tests/layers/matrix -case '$(CASE)' -tool '$(TOOL)' $(if $(WHY),-why)
 
 test-vm: bin/berth setup-test setup-vm ## scripts, validation and security suites in a virtual machine (Debian 12, systemd, cgroup v2; no KVM, no network)

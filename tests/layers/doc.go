@@ -1,4 +1,5 @@
-// Package layers is empty; below it is what says what layers of an image mean, and holds tools to it.
+// Package layers drives berth-layer and berth as their users do (script/*.txtar). Below it is what says what layers of an
+// image mean, and holds tools to it.
 //
 //	tree      the canonical listing of a file tree, as JSON, and how two differ
 //	stack     the language in which layers are declared; declarations to tars and image layouts

@@ -203,9 +203,9 @@ func removeAll(at int, name string) error {
 	switch err := unix.Unlinkat(at, name, 0); err {
 	case nil, unix.ENOENT:
 		return nil
+	case unix.EISDIR, unix.EPERM:
 	default:
 		return err
-	case unix.EISDIR, unix.EPERM:
 	}
 	fd, err := openDirAt(at, name)
 	if err == unix.ENOTDIR {

@@ -1,0 +1,270 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/fault"
+	"berth/rootfs/layer/erofs"
+	"berth/rootfs/layer/member"
+	"berth/rootfs/layer/overlay"
+	"berth/rootfs/layer/unpack"
+	"berth/rootfs/overlayfs"
+)
+
+// unpacker makes and mends layers in one form.
+type unpacker interface {
+	backend() Backend
+	// unpack reads the plain tar stream to its end and makes the layer below dir, which is empty.
+	unpack(ctx context.Context, dir string, diffID digest.Digest, r io.Reader) (*Meta, error)
+	// verify compares the layer in dir with its stream.
+	verify(ctx context.Context, dir string, r io.Reader) ([]unpack.Damage, error)
+	// repair takes what is damaged in dir from the stream.
+	repair(ctx context.Context, dir string, damaged []unpack.Damage, r io.Reader) error
+}
+
+// unpacker returns what makes layers of a backend; empty and Auto are what this machine does best.
+func (s *Store) unpacker(b Backend, limits Limits) (unpacker, error) {
+	switch b {
+	case "", Auto:
+		if erofs.Probe(s.path(stagingDir)) == nil {
+			return &images{limits: limits}, nil
+		}
+		return &trees{limits: limits}, nil
+	case Directory:
+		return &trees{limits: limits}, nil
+	case EROFS:
+		if err := erofs.Probe(s.path(stagingDir)); err != nil {
+			return nil, &fault.Error{Op: "keep layers as EROFS images", Path: s.root, Err: err, Hint: "--backend dir works everywhere"}
+		}
+		return &images{limits: limits}, nil
+	}
+	return nil, &fault.Error{Op: "choose a backend", Path: string(b), Msg: "there is none of that name", Hint: "dir, erofs or auto"}
+}
+
+// trees keep a layer as a directory: fs.
+type trees struct{ limits Limits }
+
+func (*trees) backend() Backend { return Directory }
+
+// options say how layers are made directories by whoever runs this: the same for unpacking and for comparing.
+func (t *trees) options() unpack.Options {
+	o := unpack.Options{MaxEntries: int64(t.limits.Entries)}
+	if !initialUserNS() {
+		o.UserXattr, o.Unprivileged = true, true
+	}
+	if os.Geteuid() != 0 {
+		o.KeepOwner = true
+	}
+	return o
+}
+
+func (t *trees) unpack(ctx context.Context, dir string, _ digest.Digest, r io.Reader) (*Meta, error) {
+	if err := os.Mkdir(dir+"/fs", 0o755); err != nil {
+		return nil, err
+	}
+	in, err := os.Open(dir + "/fs")
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	result, err := unpack.Unpack(in, t.reader(ctx, r), t.options())
+	if err != nil {
+		return nil, err
+	}
+	m := &Meta{Entries: result.Entries, Size: result.Size, Parents: result.Parents, Opaque: result.Opaque}
+	for _, w := range result.Warnings {
+		m.Warnings = append(m.Warnings, w.Error())
+	}
+	return m, nil
+}
+
+func (t *trees) reader(ctx context.Context, r io.Reader) *member.Reader {
+	return member.NewReader(cancelled{ctx, r}, member.Options{MaxEntries: int64(t.limits.Entries)})
+}
+
+func (t *trees) verify(ctx context.Context, dir string, r io.Reader) ([]unpack.Damage, error) {
+	in, err := os.Open(dir + "/fs")
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	return unpack.Verify(in, t.reader(ctx, r), t.options())
+}
+
+func (t *trees) repair(ctx context.Context, dir string, damaged []unpack.Damage, r io.Reader) error {
+	in, err := os.Open(dir + "/fs")
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return unpack.Repair(in, t.reader(ctx, r), damaged, t.options())
+}
+
+// images keep a layer as its tar and a metadata image over it: layer.tar, layer.erofs.
+type images struct{ limits Limits }
+
+func (*images) backend() Backend { return EROFS }
+
+func (i *images) unpack(ctx context.Context, dir string, diffID digest.Digest, r io.Reader) (*Meta, error) {
+	tar, err := os.OpenFile(dir+"/layer.tar", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer tar.Close()
+	builder, content, err := i.build(ctx, io.TeeReader(r, tar))
+	if err != nil {
+		return nil, err
+	}
+	size, err := tar.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return nil, err
+	}
+	if err := erofs.Pad(tar); err != nil {
+		return nil, err
+	}
+	image, err := os.OpenFile(dir+"/layer.erofs", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer image.Close()
+	result, err := builder.Write(image, erofs.Tar{ReaderAt: tar, Size: size, DiffID: diffID.String()})
+	if err != nil {
+		return nil, err
+	}
+	return &Meta{Entries: int64(result.Entries), Size: content, Tar: size, Parents: result.Parents, Opaque: result.Opaque}, image.Close()
+}
+
+// build reads a stream to its end and returns the bytes of its files.
+func (i *images) build(ctx context.Context, r io.Reader) (*erofs.Builder, int64, error) {
+	in := member.NewReader(cancelled{ctx, r}, member.Options{Offsets: true, MaxEntries: int64(i.limits.Entries)})
+	b, content := erofs.NewBuilder(erofs.Options{}), int64(0)
+	for {
+		m, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return b, content, nil
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		content += m.Size
+		if err := b.Add(m); err != nil {
+			return nil, 0, err
+		}
+	}
+}
+
+// verify compares the tar with the stream byte by byte, and the image with what the stream says. A layer that differs has
+// no single file to mend: all of it is made again.
+func (i *images) verify(ctx context.Context, dir string, r io.Reader) ([]unpack.Damage, error) {
+	tar, err := os.Open(dir + "/layer.tar")
+	if err != nil {
+		return nil, err
+	}
+	defer tar.Close()
+	same := &comparer{kept: tar}
+	b, _, err := i.build(ctx, io.TeeReader(r, same))
+	if err != nil {
+		return nil, err
+	}
+	meta, err := os.Open(dir + "/layer.erofs")
+	if err != nil {
+		return nil, err
+	}
+	defer meta.Close()
+	image, err := erofs.Open(meta, tar, erofs.Options{})
+	if err != nil {
+		return nil, err
+	}
+	var wrong error
+	b.Check(image, func(path, what string) {
+		if wrong == nil {
+			wrong = fmt.Errorf("%q in the image: %s", path, what)
+		}
+	})
+	return nil, wrong
+}
+
+func (*images) repair(context.Context, string, []unpack.Damage, io.Reader) error {
+	return errors.New("an image has no single files to mend")
+}
+
+// comparer takes a stream and fails at the first byte that is not as in a file.
+type comparer struct {
+	kept io.Reader
+	buf  []byte
+}
+
+func (c *comparer) Write(p []byte) (int, error) {
+	if len(c.buf) < len(p) {
+		c.buf = make([]byte, len(p))
+	}
+	if _, err := io.ReadFull(c.kept, c.buf[:len(p)]); err != nil {
+		return 0, fmt.Errorf("the kept tar ends early: %w", err)
+	}
+	if string(c.buf[:len(p)]) != string(p) {
+		return 0, errors.New("the kept tar has other content")
+	}
+	return len(p), nil
+}
+
+// cancelled ends a stream with its context.
+type cancelled struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (c cancelled) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.Reader.Read(p)
+}
+
+// initialUserNS tells whether this process is in the host's user namespace, where root may make devices and trusted.*
+// attributes: the initial one maps all ids to themselves.
+var initialUserNS = sync.OnceValue(func() bool {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	var inside, outside, count uint32
+	n, _ := fmt.Sscan(string(data), &inside, &outside, &count)
+	return err != nil || n == 3 && inside == 0 && outside == 0 && count == 1<<32-1
+})
+
+// lowerOf opens a layer for overlayfs and for looking into. What it returns is for the caller to close.
+func (s *Store) lowerOf(path string, m *Meta) (overlayfs.Layer, overlay.Tree, io.Closer, error) {
+	if m.Backend == Directory {
+		tree, err := overlay.OpenDir(path+"/fs", !initialUserNS())
+		if err != nil {
+			return overlayfs.Layer{}, nil, nil, err
+		}
+		return overlayfs.Layer{Path: path + "/fs"}, tree, tree, nil
+	}
+	mount, err := erofs.Mount(path+"/layer.erofs", path+"/layer.tar")
+	if err != nil {
+		return overlayfs.Layer{}, nil, nil, err
+	}
+	fd, err := unix.Openat(int(mount.Fd()), ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		mount.Close()
+		return overlayfs.Layer{}, nil, nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	tree := overlay.NewDir(os.NewFile(uintptr(fd), path+"/layer.erofs"), false)
+	return overlayfs.Layer{Path: path + "/layer.erofs", Dir: mount}, tree, closers{tree, mount}, nil
+}
+
+type closers []io.Closer
+
+func (all closers) Close() error {
+	var errs []error
+	for _, c := range all {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,239 @@
+package layer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"berth/libcontainer/fault"
+)
+
+// Removed is what a verb took out of the store.
+type Removed struct {
+	Names  []string        `json:"names,omitempty"`  // of images
+	Blobs  []digest.Digest `json:"blobs,omitempty"`  // of manifests, configurations and compressed layers
+	Layers []digest.Digest `json:"layers,omitempty"` // diffIDs
+	Bytes  int64           `json:"bytes"`            // on the disk
+}
+
+// RemoveImage takes names away from images, and what nothing else needs then out of the store. An image given by ID loses
+// all its names. Bundles keep the layers that they are made of.
+func (s *Store) RemoveImage(ctx context.Context, refs ...string) (*Removed, error) {
+	var names []string
+	for _, ref := range refs {
+		some, err := s.namesOf(ref)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, some...)
+	}
+	err := s.changeIndex(ctx, func(x *ocispec.Index) error {
+		for _, name := range names {
+			removeTag(x, name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Somebody who pulls for minutes does not hold up who removes a name.
+	patient, cancel := context.WithTimeoutCause(ctx, patience, errBusy)
+	defer cancel()
+	out, err := s.collect(patient, 0, false)
+	if errors.Is(err, errBusy) {
+		s.warn("the store is being added to: berth-layer prune frees the space later")
+		err = nil
+	}
+	out.Names = names
+	return out, err
+}
+
+// patience is how long removing a name waits for those who add to the store.
+const patience = 2 * time.Second
+
+var errBusy = errors.New("the store is being added to")
+
+// namesOf returns what ref takes away: the name itself, or all names of an image given by ID.
+func (s *Store) namesOf(ref string) ([]string, error) {
+	i, err := s.Find(ref)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range i.Names {
+		if name == ref || name == withTag(ref) {
+			return []string{name}, nil
+		}
+	}
+	return i.Names, nil
+}
+
+// PruneOptions say what Prune takes.
+type PruneOptions struct {
+	DryRun bool
+	// Partial is how old a blob has to be that a pull has not finished.
+	Partial time.Duration
+}
+
+// Prune takes out of the store what no name and no bundle needs, and what killed processes have left.
+func (s *Store) Prune(ctx context.Context, o PruneOptions) (*Removed, error) {
+	if !o.DryRun {
+		if _, err := s.sweep(); err != nil {
+			return nil, err
+		}
+	}
+	return s.collect(ctx, o.Partial, o.DryRun)
+}
+
+// collect marks what is needed while nobody adds to the store, moves the rest to the trash, and deletes that while others
+// work on. Partial 0 keeps unfinished blobs.
+func (s *Store) collect(ctx context.Context, partial time.Duration, dry bool) (*Removed, error) {
+	held, err := s.lockStore(ctx, unix.LOCK_EX)
+	if err != nil {
+		return &Removed{}, err
+	}
+	out, err := s.discardGarbage(partial, dry)
+	held.free()
+	if err != nil || dry {
+		return out, err
+	}
+	_, err = s.emptyTrash()
+	return out, err
+}
+
+func (s *Store) discardGarbage(partial time.Duration, dry bool) (*Removed, error) {
+	out := &Removed{}
+	needed, err := s.needed()
+	if err != nil {
+		return out, err
+	}
+	drop := func(path string) error {
+		out.Bytes += s.diskOf(path)
+		if dry {
+			return nil
+		}
+		return s.discard(path)
+	}
+	blobs, err := s.digests(blobsDir)
+	if err != nil {
+		return out, err
+	}
+	for _, d := range blobs {
+		if !needed.blobs[d] {
+			if err := drop(s.blob(d)); err != nil {
+				return out, err
+			}
+			out.Blobs = append(out.Blobs, d)
+		}
+	}
+	layers, err := s.digests(layersDir)
+	if err != nil {
+		return out, err
+	}
+	for _, d := range layers {
+		if !needed.layers[d] {
+			if err := drop(s.layer(d)); err != nil {
+				return out, err
+			}
+			out.Layers = append(out.Layers, d)
+		}
+	}
+	return out, s.discardPartial(partial, drop)
+}
+
+func (s *Store) discardPartial(age time.Duration, drop func(string) error) error {
+	if age == 0 {
+		return nil
+	}
+	entries, err := os.ReadDir(s.path(partialDir))
+	for _, e := range entries {
+		if info, e2 := e.Info(); e2 == nil && time.Since(info.ModTime()) >= age {
+			err = errors.Join(err, drop(s.path(partialDir, e.Name())))
+		}
+	}
+	return err
+}
+
+// diskOf is what a blob or a layer takes. A layer's is in its meta.json, so that nobody walks through it.
+func (s *Store) diskOf(path string) int64 {
+	if filepath.Dir(path) == s.path(layersDir) {
+		if m, err := s.meta(digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(path))); err == nil {
+			return m.Disk
+		}
+	}
+	return sizeOf(path)
+}
+
+// mark is what names and bundles need.
+type mark struct {
+	blobs, layers map[digest.Digest]bool
+}
+
+// needed follows every name and every bundle. What cannot be read is an error: nothing is thrown away on a guess.
+func (s *Store) needed() (*mark, error) {
+	m := &mark{map[digest.Digest]bool{}, map[digest.Digest]bool{}}
+	x, err := s.index()
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range x.Manifests {
+		if err := s.follow(m, d); err != nil {
+			return nil, keepAll(fmt.Sprintf("image %s", nameOf(d)), err)
+		}
+	}
+	bundles, err := s.Bundles()
+	if err != nil {
+		return nil, keepAll("bundles", err)
+	}
+	for _, b := range bundles {
+		for _, d := range b.Layers {
+			m.layers[d] = true
+		}
+		if err := s.follow(m, b.Manifest); err != nil {
+			return nil, keepAll("bundle "+b.Path, err)
+		}
+	}
+	return m, nil
+}
+
+func keepAll(what string, err error) error {
+	return &fault.Error{Op: "look for garbage", Path: what, Err: err, Msg: "nothing is removed while something cannot be read", Hint: "berth-layer fsck --repair"}
+}
+
+// follow marks what the manifest that d describes needs.
+func (s *Store) follow(m *mark, d ocispec.Descriptor) error {
+	if m.blobs[d.Digest] {
+		return nil
+	}
+	data, err := s.document(d)
+	if err != nil {
+		return err
+	}
+	m.blobs[d.Digest] = true
+	manifest, err := parseManifest(data, d)
+	if err != nil {
+		return err
+	}
+	for _, l := range manifest.Layers {
+		m.blobs[l.Digest] = true
+	}
+	m.blobs[manifest.Config.Digest] = true
+	if data, err = s.document(manifest.Config); err != nil {
+		return err
+	}
+	var c ocispec.Image
+	if err := json.Unmarshal(data, &c); err != nil {
+		return err
+	}
+	for _, diffID := range c.RootFS.DiffIDs {
+		m.layers[diffID] = true
+	}
+	return nil
+}
