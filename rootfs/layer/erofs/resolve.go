@@ -25,7 +25,7 @@ func (b *Builder) split(clean string) (ref, string, error) {
 	dir, name := path.Split(clean)
 	switch {
 	case name == "":
-		return 0, "", errors.New("the layer's root is no directory")
+		return 0, "", errors.New("the layer's root must be a directory")
 	case len(name) > maxName:
 		return 0, "", errLong
 	}
