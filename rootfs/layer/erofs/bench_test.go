@@ -154,3 +154,25 @@ func BenchmarkMillion(b *testing.B) {
 		b.ReportMetric(float64(r.Size)/1e6, "MB-image")
 	}
 }
+
+// BenchmarkMount is what a layer of a bundle costs.
+func BenchmarkMount(b *testing.B) {
+	dir := needMount(b)
+	l := layerOf(b, "file f x", Options{})
+	if m, err := l.mount(dir); err != nil {
+		b.Fatal(err)
+	} else {
+		m.Close()
+	}
+	files, err := filepath.Glob(dir + "/layer*/layer.*")
+	if err != nil || len(files) != 2 {
+		b.Fatal(files, err)
+	}
+	for b.Loop() {
+		m, err := Mount(files[0], files[1])
+		if err != nil {
+			b.Fatal(err)
+		}
+		m.Close()
+	}
+}

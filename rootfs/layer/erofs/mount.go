@@ -20,8 +20,9 @@ const instead = "; directories work everywhere (--backend=dir)"
 const maxParam = 255
 
 // Mount returns a descriptor, for the caller to close, of a mount of the image over its tar: detached, read-only,
-// nosuid and nodev (neither of which an overlay over it inherits). It may be attached with move_mount(2), or given to
-// overlayfs as a lower layer (lowerdir+ by descriptor since Linux 6.15) and closed.
+// nosuid and nodev (neither of which an overlay over it inherits). It may be given an ID map, attached with
+// move_mount(2), or be a lower layer of an overlay as it is (Linux 6.15), and closed then. A hundred mounts take some
+// 4 ms; closing that many takes 20 ms, for the kernel waits for a grace period each time, and 8 ms by several goroutines.
 //
 // It needs CAP_SYS_ADMIN over the user namespace of the initial mounts (EROFS is not for user namespaces), Linux 6.12
 // with CONFIG_EROFS_FS_BACKED_BY_FILE, and a file system with page cache of its own below the image: not tmpfs, not
