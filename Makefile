@@ -112,15 +112,16 @@ man: setup-build ## bin/man: a manual page for each command
 completions: setup-build ## bin/completions: for bash, zsh and fish
 	$(GEN) completions bin/completions
 
-install: bin/berth man completions ## binary, manual pages and completions, below $(DESTDIR)$(PREFIX)
-	install -D -m 755 bin/berth $(DESTDIR)$(PREFIX)/bin/berth
+install: bin/berth bin/berth-layer man completions ## binaries, manual pages and completions, below $(DESTDIR)$(PREFIX)
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin bin/berth bin/berth-layer
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 bin/man/*.8
-	install -D -m 644 bin/completions/berth.bash $(DESTDIR)$(BASHDIR)/berth
-	install -D -m 644 bin/completions/_berth $(DESTDIR)$(ZSHDIR)/_berth
-	install -D -m 644 bin/completions/berth.fish $(DESTDIR)$(FISHDIR)/berth.fish
+	@for name in berth berth-layer; do \
+		install -D -m 644 bin/completions/$$name.bash $(DESTDIR)$(BASHDIR)/$$name && \
+		install -D -m 644 -t $(DESTDIR)$(ZSHDIR) bin/completions/_$$name && \
+		install -D -m 644 -t $(DESTDIR)$(FISHDIR) bin/completions/$$name.fish || exit 1; done
 
 DEBDIR ?= bin
-deb: bin/berth ## a Debian package in $(DEBDIR)
+deb: bin/berth bin/berth-layer ## a Debian package in $(DEBDIR)
 	@cli/package/deb $(DEBDIR)
 
 clean: ## what the other targets made

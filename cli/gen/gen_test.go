@@ -12,7 +12,12 @@ import (
 
 // Whatever the command table has is in the pages, with its text.
 func TestManualHasAllOfTheTable(t *testing.T) {
-	table := readTable()
+	for _, table := range tables() {
+		t.Run(table.program, func(t *testing.T) { manualHasAll(t, table) })
+	}
+}
+
+func manualHasAll(t *testing.T, table table) {
 	pages := manual(table, edition{version: "1.2.3", date: "2000-01-31"})
 	if len(table.commands) < 16 || len(pages) != len(all(table.commands))+1 {
 		t.Fatalf("%d pages for %d commands", len(pages), len(table.commands))
@@ -30,26 +35,29 @@ func TestManualHasAllOfTheTable(t *testing.T) {
 			}
 		}
 	}
-	check("berth.8", table.global)
+	check(table.program+".8", table.global)
 	for _, c := range all(table.commands) {
 		page := pageName(c) + ".8"
 		check(page, c.options)
 		if c.usage == "" || !strings.Contains(pages[page], escape(c.usage)) {
 			t.Errorf("%s does not say what it is for: %q", page, c.usage)
 		}
-		if !strings.Contains(pages["berth.8"], ".BR "+escape(pageName(c))+" (8)") {
-			t.Errorf("berth.8 does not name %s", pageName(c))
+		if !strings.Contains(pages[table.program+".8"], ".BR "+escape(pageName(c))+" (8)") {
+			t.Errorf(table.program+".8 does not name %s", pageName(c))
 		}
 	}
-	if !strings.Contains(pages["berth-kill.8"], `"2000-01-31" "berth 1.2.3"`) {
-		t.Error("date and version are not in the head of berth-kill.8")
+	first := pageName(table.commands[0]) + ".8"
+	if !strings.Contains(pages[first], `"2000-01-31" "berth 1.2.3"`) {
+		t.Error("date and version are not in the head of", first)
 	}
 }
 
 func TestManualIsCleanForFormatters(t *testing.T) {
 	dir := t.TempDir()
-	if err := write(dir, manual(readTable(), edition{version: "1", date: "2000-01-31"})); err != nil {
-		t.Fatal(err)
+	for _, table := range tables() {
+		if err := write(dir, manual(table, edition{version: "1", date: "2000-01-31"})); err != nil {
+			t.Fatal(err)
+		}
 	}
 	pages, _ := filepath.Glob(dir + "/*.8")
 	for _, formatter := range [][]string{
@@ -252,8 +260,10 @@ func testShell(t *testing.T, script string, complete func(script, line string) *
 // directory and a berth that knows two containers.
 func typingPlace(t *testing.T, script string) string {
 	dir := t.TempDir()
-	if err := write(dir, completions(readTable())); err != nil {
-		t.Fatal(err)
+	for _, table := range tables() {
+		if err := write(dir, completions(table)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Mkdir(filepath.Join(dir, "directory"), 0o755); err != nil {
 		t.Fatal(err)
@@ -274,6 +284,26 @@ func typingPlace(t *testing.T, script string) string {
 func have(t *testing.T, program string) {
 	if _, err := exec.LookPath(program); err != nil {
 		t.Skipf("[%s] is not installed", program)
+	}
+}
+
+// The layer tool's completions have functions of their own.
+func TestLayerCompletions(t *testing.T) {
+	have(t, "bash")
+	script := typingPlace(t, "berth-layer.bash")
+	for line, want := range map[string]string{"pu": "pull push", "--js": "--json", "pull --plat": "--platform"} {
+		const ask = `source "$1"; read -ra words <<<"berth-layer $2"; COMP_WORDS=("${words[@]}"); COMP_CWORD=$((${#words[@]} - 1)); _berth_layer; echo "${COMPREPLY[*]}"`
+		out, err := exec.Command("bash", "-c", ask, "bash", script, line).CombinedOutput()
+		if got := strings.TrimSpace(string(out)); err != nil || got != want {
+			t.Errorf("%q: %q %v, want %q", line, got, err, want)
+		}
+	}
+	for program, script := range map[string]string{"fish": "berth-layer.fish", "zsh": "_berth-layer"} {
+		if _, err := exec.LookPath(program); err == nil {
+			if out, err := exec.Command(program, "-n", typingPlace(t, script)).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", script, err, out)
+			}
+		}
 	}
 }
 

@@ -1,14 +1,15 @@
-// Command gen writes berth's manual pages and shell completions, made from the
-// command table that the command line is parsed with. It is a program of the
-// build and no part of berth.
+// Command gen writes manual pages and shell completions of berth and berth-layer,
+// made from the command tables that their command lines are parsed with. It is a
+// program of the build and no part of them.
 //
-//	gen [-version TEXT] [-date YYYY-MM-DD] man DIR        berth.8 and berth-COMMAND.8
-//	gen completions DIR                                   berth.bash, _berth (zsh), berth.fish
+//	gen [-version TEXT] [-date YYYY-MM-DD] man DIR        berth.8, berth-COMMAND.8, berth-layer.8, berth-layer-COMMAND.8
+//	gen completions DIR                                   berth.bash, _berth (zsh), berth.fish; likewise of berth-layer
 package main
 
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 )
@@ -17,14 +18,16 @@ func main() {
 	version := flag.String("version", "", "of berth, for the pages' foot")
 	date := flag.String("date", "", "of the pages")
 	flag.Parse()
-	var files map[string]string
-	switch flag.Arg(0) {
-	case "man":
-		files = manual(readTable(), edition{version: *version, date: *date})
-	case "completions":
-		files = completions(readTable())
+	files := map[string]string{}
+	for _, t := range tables() {
+		switch flag.Arg(0) {
+		case "man":
+			maps.Copy(files, manual(t, edition{version: *version, date: *date}))
+		case "completions":
+			maps.Copy(files, completions(t))
+		}
 	}
-	if files == nil || flag.NArg() != 2 {
+	if len(files) == 0 || flag.NArg() != 2 {
 		fmt.Fprintln(os.Stderr, "usage: gen [-version TEXT] [-date DATE] man|completions DIR")
 		os.Exit(2)
 	}
@@ -47,5 +50,5 @@ func write(dir string, files map[string]string) error {
 }
 
 func completions(t table) map[string]string {
-	return map[string]string{"berth.bash": bash(t), "_berth": zsh(t), "berth.fish": fish(t)}
+	return map[string]string{t.program + ".bash": t.named(bash(t)), "_" + t.program: t.named(zsh(t)), t.program + ".fish": t.named(fish(t))}
 }

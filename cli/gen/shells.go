@@ -6,7 +6,13 @@ import (
 	"strings"
 )
 
-const made = "# Completion of berth's command line, made from the command table by cli/gen.\n"
+// In the scripts § is the program's name as part of a function's, and ¤ the name
+// as it is typed.
+func (t table) named(script string) string {
+	return strings.NewReplacer("§", strings.ReplaceAll(t.program, "-", "_"), "¤", t.program).Replace(script)
+}
+
+const made = "# Completion of ¤'s command line, made from the command table by cli/gen.\n"
 
 // signalNames are those that people send; kill takes all others, too.
 const signalNames = "TERM KILL INT HUP QUIT USR1 USR2 STOP CONT WINCH"
@@ -16,13 +22,13 @@ func bash(t table) string {
 	var b strings.Builder
 	b.WriteString(made + `
 # Whose options, by the words of the command.
-_berth_options() {
+_§_options() {
 	case "$1" in
 ` + cases(t, func(options []option) string { return "echo " + shellQuote(strings.Join(spellings(options), " ")) }) + `	esac
 }
 
 # How the value of an option is completed; fails for one that takes none.
-_berth_value() {
+_§_value() {
 	case "$1 $2" in
 `)
 	for _, c := range withGlobal(t) {
@@ -42,7 +48,7 @@ _berth_value() {
 }
 
 # How argument $2, from 0, of a command is completed.
-_berth_argument() {
+_§_argument() {
 	case "$1 $2" in
 `)
 	for _, c := range all(t.commands) {
@@ -59,7 +65,7 @@ _berth_argument() {
 	b.WriteString(`	esac
 }
 
-_berth() {
+_§() {
 	local cur="${COMP_WORDS[COMP_CWORD]}" option='' command='' kind='' word i
 	local -a global=()
 	local -i arguments=0
@@ -76,7 +82,7 @@ _berth() {
 		fi
 		case "$word" in
 		-*)
-			if _berth_value "$command" "$word" >/dev/null; then
+			if _§_value "$command" "$word" >/dev/null; then
 				option="$word"
 			elif [ -z "$command" ]; then
 				global+=("$word")
@@ -85,7 +91,7 @@ _berth() {
 		*)
 			if [ -z "$command" ]; then
 				command="$word"
-			elif [[ " $(_berth_argument "$command" 0) " == " words"*" $word "* ]]; then
+			elif [[ " $(_§_argument "$command" 0) " == " words"*" $word "* ]]; then
 				command="$command $word"
 			else
 				arguments+=1
@@ -94,13 +100,13 @@ _berth() {
 		esac
 	done
 	if [ -n "$option" ]; then
-		kind="$(_berth_value "$command" "$option")"
+		kind="$(_§_value "$command" "$option")"
 	elif [[ "$cur" == -* ]]; then
-		((arguments)) || kind="words $(_berth_options "$command")"
+		((arguments)) || kind="words $(_§_options "$command")"
 	elif [ -z "$command" ]; then
 		kind=` + shellQuote(wordsKind+strings.Join(names(t.commands), " ")) + `
 	else
-		kind="$(_berth_argument "$command" "$arguments")"
+		kind="$(_§_argument "$command" "$arguments")"
 	fi
 	case "$kind" in
 	files) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
@@ -111,7 +117,7 @@ _berth() {
 	esac
 }
 
-complete -F _berth berth
+complete -F _§ ¤
 `)
 	return b.String()
 }
@@ -131,11 +137,11 @@ func cases(t table, body func([]option) string) string {
 }
 
 // withGlobal are all commands with berth itself, without a name, before them.
-func withGlobal(t table) []command {
-	return append([]command{{options: t.global}}, all(t.commands)...)
+func withGlobal(t table) []subcommand {
+	return append([]subcommand{{program: t.program, options: t.global}}, all(t.commands)...)
 }
 
-func names(commands []command) []string {
+func names(commands []subcommand) []string {
 	var out []string
 	for _, c := range commands {
 		out = append(out, c.path[len(c.path)-1])
@@ -143,17 +149,17 @@ func names(commands []command) []string {
 	return out
 }
 
-func subNames(c command) []string { return names(c.sub) }
+func subNames(c subcommand) []string { return names(c.sub) }
 
 func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // zsh is a completion function for the directory of $fpath that it is put in.
 func zsh(t table) string {
 	var b strings.Builder
-	b.WriteString("#compdef berth\n" + made + `
-_berth_containers() {
+	b.WriteString("#compdef ¤\n" + made + `
+_§_containers() {
 	local -a ids before
-	before=("${(@)berth_words[1,berth_command-1]}")
+	before=("${(@)§_words[1,§_command-1]}")
 	ids=("${(@f)$("${before[@]}" list -q 2>/dev/null)}")
 	compadd -a ids
 }
@@ -162,12 +168,12 @@ _berth_containers() {
 	for _, c := range all(t.commands) {
 		b.WriteString(zshFunction(c))
 	}
-	b.WriteString(zshCommands("_berth", "", t.global, t.commands) + "\n_berth \"$@\"\n")
+	b.WriteString(zshCommands("_§", "", t.global, t.commands) + "\n_§ \"$@\"\n")
 	return b.String()
 }
 
-func zshFunction(c command) string {
-	name := "_berth_" + strings.NewReplacer("-", "_", " ", "_").Replace(c.name())
+func zshFunction(c subcommand) string {
+	name := "_§_" + strings.NewReplacer("-", "_", " ", "_").Replace(c.name())
 	if len(c.sub) > 0 {
 		return zshCommands(name, c.name(), c.options, c.sub)
 	}
@@ -191,11 +197,11 @@ func zshFunction(c command) string {
 }
 
 // zshCommands is the function of something that has commands.
-func zshCommands(function, name string, options []option, commands []command) string {
+func zshCommands(function, name string, options []option, commands []subcommand) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s() {\n\tlocal curcontext=\"$curcontext\" state line\n\tlocal -A opt_args\n", function)
 	if name == "" {
-		b.WriteString("\tlocal -a berth_words=(\"${words[@]}\")\n\tlocal -i berth_command\n")
+		b.WriteString("\tlocal -a §_words=(\"${words[@]}\")\n\tlocal -i §_command\n")
 		options = append(slices.Clone(options), option{names: []string{"version", "v"}, usage: "print the version"})
 	}
 	specs := append(zshOptions(options), "'1: :->command'", "'*:: :->rest'")
@@ -205,12 +211,12 @@ func zshCommands(function, name string, options []option, commands []command) st
 	}
 	b.WriteString("\t\t)\n\t\t_describe command commands\n\t\t;;\n\trest)\n")
 	if name == "" {
-		b.WriteString("\t\tberth_command=$(($#berth_words - $#words + 1))\n")
+		b.WriteString("\t\t§_command=$(($#§_words - $#words + 1))\n")
 	}
 	b.WriteString("\t\tcase $line[1] in\n")
 	for _, c := range commands {
 		word := c.path[len(c.path)-1]
-		fmt.Fprintf(&b, "\t\t%s) _berth_%s ;;\n", word, strings.NewReplacer("-", "_", " ", "_").Replace(c.name()))
+		fmt.Fprintf(&b, "\t\t%s) _§_%s ;;\n", word, strings.NewReplacer("-", "_", " ", "_").Replace(c.name()))
 	}
 	b.WriteString("\t\tesac\n\t\t;;\n\tesac\n}\n")
 	return b.String()
@@ -246,7 +252,7 @@ func zshAction(kind string) string {
 	case dirs:
 		return "_files -/"
 	case existing:
-		return "_berth_containers"
+		return "_§_containers"
 	case signals:
 		return "(" + signalNames + ")"
 	case anything:
@@ -261,22 +267,22 @@ func fish(t table) string {
 	b.WriteString(made + `
 # The command line up to the cursor as it is parsed: the words of the command, the number of its arguments, and before
 # them the global options.
-function __berth_parsed
+function __§_parsed
 	set -l words (commandline -opc)
 	set -l command
 	set -l arguments 0
 	set -l value ''
-	set -g __berth_global
+	set -g __§_global
 	for word in $words[2..-1]
 		if test -n "$value"
 			set value ''
-			test -n "$command"; or set -a __berth_global $word
+			test -n "$command"; or set -a __§_global $word
 		else if string match -q -- '-*' $word
-			test -n "$command"; or set -a __berth_global $word
-			if contains -- "$command $word" $__berth_values
+			test -n "$command"; or set -a __§_global $word
+			if contains -- "$command $word" $__§_values
 				set value $word
 			end
-		else if contains -- (string join ' ' $command $word) $__berth_commands
+		else if contains -- (string join ' ' $command $word) $__§_commands
 			set -a command $word
 		else
 			set arguments (math $arguments + 1)
@@ -285,20 +291,20 @@ function __berth_parsed
 	echo "$command $arguments"
 end
 
-function __berth_at
-	test (__berth_parsed) = "$argv"
+function __§_at
+	test (__§_parsed) = "$argv"
 end
 
-function __berth_options_of
-	test (__berth_parsed) = "$argv 0"
+function __§_options_of
+	test (__§_parsed) = "$argv 0"
 end
 
-function __berth_containers
-	__berth_parsed >/dev/null
-	command berth $__berth_global list -q 2>/dev/null
+function __§_containers
+	__§_parsed >/dev/null
+	command ¤ $__§_global list -q 2>/dev/null
 end
 
-complete -c berth -f
+complete -c ¤ -f
 `)
 	var values, words []string
 	for _, c := range withGlobal(t) {
@@ -313,7 +319,7 @@ complete -c berth -f
 			}
 		}
 	}
-	fmt.Fprintf(&b, "set -g __berth_commands %s\nset -g __berth_values %s\n\n", strings.Join(words, " "), strings.Join(values, " "))
+	fmt.Fprintf(&b, "set -g __§_commands %s\nset -g __§_values %s\n\n", strings.Join(words, " "), strings.Join(values, " "))
 	fishCommands(&b, "", t.commands)
 	for _, c := range withGlobal(t) {
 		options := append(slices.Clone(c.options), option{names: []string{"help", "h"}, usage: "show help"})
@@ -321,20 +327,20 @@ complete -c berth -f
 			options = append(options, option{names: []string{"version", "v"}, usage: "print the version"})
 		}
 		for _, o := range options {
-			fmt.Fprintf(&b, "complete -c berth -n %s%s -d %s\n", shellQuote("__berth_options_of "+fishWord(c.name())), fishOption(o), fishQuote(o.usage))
+			fmt.Fprintf(&b, "complete -c ¤ -n %s%s -d %s\n", shellQuote("__§_options_of "+fishWord(c.name())), fishOption(o), fishQuote(o.usage))
 		}
 		for n := range strings.Fields(c.args) {
 			if kind := c.argument(n); kind != anything {
-				fmt.Fprintf(&b, "complete -c berth -n %s%s\n", shellQuote(fmt.Sprintf("__berth_at %s %d", fishWord(c.name()), n)), fishAction(kind))
+				fmt.Fprintf(&b, "complete -c ¤ -n %s%s\n", shellQuote(fmt.Sprintf("__§_at %s %d", fishWord(c.name()), n)), fishAction(kind))
 			}
 		}
 	}
 	return b.String()
 }
 
-func fishCommands(b *strings.Builder, above string, commands []command) {
+func fishCommands(b *strings.Builder, above string, commands []subcommand) {
 	for _, c := range commands {
-		fmt.Fprintf(b, "complete -c berth -n %s -a %s -d %s\n", shellQuote("__berth_at "+fishWord(above)+" 0"), c.path[len(c.path)-1], fishQuote(c.usage))
+		fmt.Fprintf(b, "complete -c ¤ -n %s -a %s -d %s\n", shellQuote("__§_at "+fishWord(above)+" 0"), c.path[len(c.path)-1], fishQuote(c.usage))
 		fishCommands(b, c.name(), c.sub)
 	}
 }
@@ -374,7 +380,7 @@ func fishAction(kind string) string {
 	case dirs:
 		return ` -a "(__fish_complete_directories)"`
 	case existing:
-		return ` -a "(__berth_containers)"`
+		return ` -a "(__§_containers)"`
 	case signals:
 		return " -a " + shellQuote(signalNames)
 	case anything:

@@ -8,24 +8,27 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"berth/cli"
+	"berth/rootfs/cmd/command"
 )
 
 // table is the command line, as far as pages and completions speak of it:
 // without what is hidden.
 type table struct {
+	program  string
 	usage    string
 	global   []option
-	commands []command
+	commands []subcommand
 }
 
-// command is one command, or one subcommand of another.
-type command struct {
+// subcommand is one command, or one subcommand of another.
+type subcommand struct {
+	program     string
 	path        []string // its words: "mounts", "add"
 	usage       string
 	args        string // "ID [SIGNAL]"
 	description string
 	options     []option
-	sub         []command
+	sub         []subcommand
 }
 
 // option is one flag.
@@ -46,23 +49,31 @@ const (
 	wordsKind = "words " // followed by the words
 )
 
+// tables are those of both programs.
+func tables() []table { return []table{readTable(), readLayerTable()} }
+
 func readTable() table {
 	// The default of --root is that of root, whoever builds.
 	os.Unsetenv("XDG_RUNTIME_DIR")
-	app := cli.Table()
-	return table{usage: app.Usage, global: optionsOf(app.Flags), commands: commandsOf(nil, app.Commands)}
+	return tableOf(cli.Table())
 }
 
-func commandsOf(above []string, list []*urfave.Command) []command {
-	var out []command
+func readLayerTable() table { return tableOf(command.Table()) }
+
+func tableOf(app *urfave.App) table {
+	return table{program: app.Name, usage: app.Usage, global: optionsOf(app.Flags), commands: commandsOf(app.Name, nil, app.Commands)}
+}
+
+func commandsOf(program string, above []string, list []*urfave.Command) []subcommand {
+	var out []subcommand
 	for _, c := range list {
 		if c.Hidden {
 			continue
 		}
 		path := append(append([]string{}, above...), c.Name)
-		out = append(out, command{
-			path: path, usage: c.Usage, args: c.ArgsUsage, description: c.Description,
-			options: optionsOf(c.Flags), sub: commandsOf(path, c.Subcommands),
+		out = append(out, subcommand{
+			program: program, path: path, usage: c.Usage, args: c.ArgsUsage, description: c.Description,
+			options: optionsOf(c.Flags), sub: commandsOf(program, path, c.Subcommands),
 		})
 	}
 	return out
@@ -99,11 +110,11 @@ func placeholder(usage string) (name, text string) {
 	return name, before + name + after
 }
 
-func (c command) name() string { return strings.Join(c.path, " ") }
+func (c subcommand) name() string { return strings.Join(c.path, " ") }
 
 // all are the commands with their subcommands behind them.
-func all(commands []command) []command {
-	var out []command
+func all(commands []subcommand) []subcommand {
+	var out []subcommand
 	for _, c := range commands {
 		out = append(append(out, c), all(c.sub)...)
 	}
@@ -131,7 +142,7 @@ func (o option) kind() string {
 
 // argument is what the n-th argument, from 0, is completed with. A command with
 // a bundle makes a container, whose ID nobody knows yet.
-func (c command) argument(n int) string {
+func (c subcommand) argument(n int) string {
 	words := strings.Fields(c.args)
 	if n >= len(words) {
 		return anything
@@ -143,16 +154,18 @@ func (c command) argument(n int) string {
 		}
 	case "SIGNAL":
 		return signals
-	case "FILE":
+	case "FILE", "SOURCE", "DESTINATION":
 		return files
+	case "BUNDLE", "IMAGE|BUNDLE", "BUNDLE|IMAGE":
+		return dirs
 	}
 	return anything
 }
 
 // ends tells whether what follows the ID is another program's command line.
-func (c command) ends() bool { return strings.Contains(c.args, "...") }
+func (c subcommand) ends() bool { return strings.Contains(c.args, "...") }
 
-func (c command) takes(flag string) bool {
+func (c subcommand) takes(flag string) bool {
 	for _, o := range c.options {
 		if o.names[0] == flag {
 			return true

@@ -76,7 +76,7 @@ func checkContents(t *testing.T, deb string) {
 			t.Errorf("owner and mode of %s: %s %s", f[5], f[1], f[0])
 		}
 	}
-	want := strings.Fields(`./usr/bin/berth ./usr/share/man/man8/berth.8.gz ./usr/share/bash-completion/completions/berth
+	want := strings.Fields(`./usr/bin/berth ./usr/bin/berth-layer ./usr/share/man/man8/berth-layer.8.gz ./usr/share/man/man8/berth.8.gz ./usr/share/bash-completion/completions/berth
 		./usr/share/zsh/vendor-completions/_berth ./usr/share/fish/vendor_completions.d/berth.fish
 		./usr/share/doc/berth/copyright ./usr/share/doc/berth/README.Debian`)
 	for _, c := range cli.Table().Commands {
