@@ -95,7 +95,7 @@ vulncheck: setup-build ## what the vulnerability database knows of the modules i
 bench: bin/berth setup-test ## berth, runc, crun and a floor, in one table
 	go run ./tests/bench
 
-demo: bin/berth setup-test ## a real container that shows who it is
+demo: bin/berth bin/berth-layer setup-test ## a real container that shows who it is
 	tests/demo
 
 # Where a shell looks for completions; Debian's packages have another place for zsh's.

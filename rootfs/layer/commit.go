@@ -111,9 +111,22 @@ func (s *Store) commitLayer(ctx context.Context, b *Bundle, i *Image, o CommitOp
 	}
 	d := ocispec.Descriptor{MediaType: mediaTypes[o.Compression], Digest: digest.Digest(sums.Digest), Size: sums.Size}
 	out.DiffID, out.Size = digest.Digest(sums.DiffID), sums.Size
+	i.tellOfLayers()
 	i.Manifest.Layers = append(i.Manifest.Layers, d)
 	i.Config.RootFS.DiffIDs = append(i.Config.RootFS.DiffIDs, out.DiffID)
 	return w.keep(d, out.DiffID)
+}
+
+// tellOfLayers gives each layer a step in the history: where some have none, a new layer's step would be taken for theirs.
+func (i *Image) tellOfLayers() {
+	steps := i.history()
+	if len(steps) == len(i.Config.History) {
+		return
+	}
+	i.Config.History = nil
+	for _, step := range steps {
+		i.Config.History = append(i.Config.History, step.History)
+	}
 }
 
 // layerWriter makes a blob and the layer of it in a staging directory.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 
@@ -124,28 +125,31 @@ func (s *Store) pushBlob(ctx context.Context, d ocispec.Descriptor, dst transpor
 	return existed, err
 }
 
-// NameFor is what an image from r is called where nobody says: the registry's name as people write it, the tag of a
-// layout, or the name of its directory or file.
-func NameFor(r transport.Ref) string {
-	switch {
-	case r.Transport == ref.Docker:
-		name := strings.TrimPrefix(r.Name, "library/")
-		if r.Host != ref.DefaultHost {
-			name = r.Host + "/" + r.Name
-		}
-		if r.Digest != "" && r.Tag == "" {
-			return name + "@" + r.Digest.String()
-		}
-		return name + ":" + r.Tag
-	case r.Name != "":
-		return r.Name + ":" + r.Tag
-	case r.Tag != "":
-		return withTag(r.Tag)
+// NameFor is what the image at r is called where nobody says: the registry's name as people write it, what root, the
+// descriptor that a layout or an archive has of it, says, or the name of its directory or file.
+func NameFor(r transport.Ref, root ocispec.Descriptor) string {
+	said := root.Annotations["io.containerd.image.name"] // the whole name; ref.name is but the tag then
+	if said == "" {
+		said = nameOf(root)
 	}
-	base := r.Path[strings.LastIndexByte(strings.TrimRight(r.Path, "/"), '/')+1:]
-	base = strings.TrimRight(base, "/")
+	switch {
+	case r.Transport == ref.Docker && r.Digest != "" && r.Tag == "":
+		return familiar(r.Host+"/"+r.Name) + "@" + r.Digest.String()
+	case r.Transport == ref.Docker:
+		return familiar(r.Host+"/"+r.Name) + ":" + r.Tag
+	case r.Name != "": // of several in an archive
+		return familiar(r.Name) + ":" + r.Tag
+	case CheckName(said) == nil:
+		return withTag(familiar(said))
+	}
+	base := filepath.Base(r.Path)
 	for _, suffix := range []string{".gz", ".zst", ".tar", ".tgz"} {
 		base = strings.TrimSuffix(base, suffix)
 	}
 	return withTag(base)
+}
+
+// familiar leaves out of a name what docker.io is known for.
+func familiar(name string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(name, ref.DefaultHost+"/"), "library/")
 }

@@ -39,9 +39,6 @@ func (r *runner) pull(c *cli.Context) error {
 		return err
 	}
 	o := layer.PullOptions{Name: c.Args().Get(1), Backend: layer.Backend(c.String("backend")), Jobs: c.Int("jobs")}
-	if o.Name == "" {
-		o.Name = layer.NameFor(ref)
-	}
 	if o.Limits.Size, err = parseBytes("--max-size", c.String("max-size")); err != nil {
 		return err
 	}
@@ -62,6 +59,9 @@ func (r *runner) pull(c *cli.Context) error {
 		return err
 	}
 	defer src.Close()
+	if o.Name == "" {
+		o.Name = layer.NameFor(ref, src.Root())
+	}
 	bars := r.bars()
 	o.Progress = bars.track
 	pulled, err := s.Pull(c.Context, src, o)

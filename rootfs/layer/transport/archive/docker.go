@@ -75,6 +75,9 @@ func (s *DockerSource) load(ctx context.Context, r ref.Ref) error {
 		return err
 	}
 	s.root = v1.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(s.raw), Size: int64(len(s.raw))}
+	if len(it.RepoTags) > 0 {
+		s.root.Annotations = map[string]string{v1.AnnotationRefName: it.RepoTags[0]}
+	}
 	return nil
 }
 
