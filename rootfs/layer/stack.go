@@ -19,11 +19,12 @@ type stack struct {
 	closers
 }
 
-// openStack opens layers, which are given from the bottom up, down to where one hides all below it. Of a layer that is
-// there more than once only the topmost counts: overlayfs takes each once, and whatever the others have is in that one
-// or hidden by it. The caller closes the stack.
+// openStack opens layers, which are given from the bottom up. Below one that hides all below it none is for overlayfs,
+// but the root's mode and owner may come from there. Of a layer that is there more than once only the topmost counts:
+// overlayfs takes each once, and whatever the others have is in that one or hidden by it. The caller closes the stack.
 func (s *Store) openStack(diffIDs []digest.Digest) (*stack, error) {
 	out := &stack{Stack: overlay.Stack{Cached: true}, made: overlay.MadeUp{}}
+	hidden := false
 	for n := len(diffIDs) - 1; n >= 0; n-- {
 		if slices.Contains(diffIDs[n+1:], diffIDs[n]) {
 			continue
@@ -37,9 +38,10 @@ func (s *Store) openStack(diffIDs []digest.Digest) (*stack, error) {
 			out.Close()
 			return nil, err
 		}
-		if m.Opaque {
-			break
+		if hidden {
+			out.lower = out.lower[:len(out.lower)-1]
 		}
+		hidden = hidden || m.Opaque
 	}
 	return out, nil
 }
