@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"berth/libcontainer/fault"
+	"berth/rootfs/layer/blob/inflate"
 )
 
 // Memory of one Reader, besides the decompressor's own window: 0.5 MiB of stored bytes and 2 MiB of the tar stream.
@@ -20,6 +21,9 @@ const (
 
 // ratioFloor is the size of the tar stream from which on Limits.Ratio counts: a few zeros may be packed tightly.
 const ratioFloor = 16 << 20
+
+// zstdWindowMax is what zstd itself decompresses without being asked (zstd(1), --memory).
+const zstdWindowMax = 128 << 20
 
 var errStopped = errors.New("the reader was closed")
 
@@ -76,12 +80,18 @@ func NewReader(r io.Reader, o Options) (*Reader, error) {
 	b.plain = newFan(stop, plainPieces, plainPiece)
 	b.out = &fanReader{fan: b.plain}
 	b.inflating.Go(func() {
-		close, err := l.decompress(compression)
+		if compression == Gzip {
+			l.r = inflate.NewReader(in)
+			b.plain.from(l)
+			return
+		}
+		z, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(zstdWindowMax))
 		if err != nil {
 			b.plain.end(l.explain(err))
 			return
 		}
-		defer close()
+		defer z.Close()
+		l.r = z
 		b.plain.from(l)
 	})
 	return b, nil
@@ -133,20 +143,6 @@ type limited struct {
 	stored *fanReader
 	r      io.Reader // decompresses stored
 	n      int64
-}
-
-// decompress makes l read what c made of the stored bytes. The caller calls close in the end.
-func (l *limited) decompress(c Compression) (close func(), err error) {
-	if c == Gzip {
-		l.r, err = newGunzip(l.stored)
-		return func() {}, err
-	}
-	d, err := zstd.NewReader(l.stored, zstd.WithDecoderMaxWindow(zstdWindowMax))
-	if err != nil {
-		return nil, err
-	}
-	l.r = d
-	return d.Close, nil
 }
 
 func (l *limited) Read(p []byte) (int, error) {
