@@ -33,10 +33,21 @@ func (u *unpacker) create(m *member.Member, parent *dir, name string) error {
 			return nil
 		}
 	}
+	if err == nil {
+		err = u.strip(handle{at, name})
+	}
 	if err != nil {
 		return err
 	}
 	return u.metadata(handle{at, name}, m, mode)
+}
+
+// strip takes away what a new inode inherited.
+func (u *unpacker) strip(h handle) error {
+	if u.fresh.known {
+		return nil
+	}
+	return dropAttrs(h)
 }
 
 var types = map[member.Kind]uint32{
@@ -56,6 +67,9 @@ func (u *unpacker) file(m *member.Member, at int, name string, mode uint32) (err
 			err = os.NewSyscallError("close", closed) // where NFS says that the disk is full
 		}
 	}()
+	if err := u.strip(handle{fd: fd}); err != nil {
+		return err
+	}
 	if err := u.content(fd, m.Size); err != nil {
 		return err
 	}
@@ -123,7 +137,7 @@ func (u *unpacker) metadata(h handle, m *member.Member, mode uint32) error {
 	if err != nil {
 		return err
 	}
-	if uid != u.fresh.uid || gid != u.fresh.gid {
+	if !u.fresh.known || uid != u.fresh.uid || gid != u.fresh.gid {
 		if err := chown(h, uid, gid); err != nil {
 			return os.NewSyscallError(fmt.Sprintf("chown to %d:%d", uid, gid), err)
 		}
@@ -133,7 +147,7 @@ func (u *unpacker) metadata(h handle, m *member.Member, mode uint32) error {
 			return err
 		}
 	}
-	if m.Kind != member.Symlink && (m.Mode != mode&u.fresh.mode || len(m.Xattrs) > 0) {
+	if m.Kind != member.Symlink && (!u.fresh.known || m.Mode != mode&u.fresh.mode || len(m.Xattrs) > 0) {
 		if err := chmod(h, m.Mode); err != nil {
 			return os.NewSyscallError("chmod", err)
 		}

@@ -113,8 +113,10 @@ func (u *unpacker) refurbish(h handle, marks map[string]string, m *member.Member
 	if err := chmod(h, 0o700); err != nil {
 		return os.NewSyscallError("chmod", err)
 	}
-	if err := chown(h, u.fresh.uid, u.fresh.gid); err != nil {
-		return os.NewSyscallError("chown", err)
+	if u.fresh.known {
+		if err := chown(h, u.fresh.uid, u.fresh.gid); err != nil {
+			return os.NewSyscallError("chown", err)
+		}
 	}
 	if err := dropAttrs(h); err != nil {
 		return err

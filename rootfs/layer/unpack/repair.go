@@ -93,17 +93,10 @@ func (u *repairer) touch(d *dir) (int, error) {
 }
 
 // replay makes what members make, each with its own metadata.
-func (u *repairer) replay() (err error) {
+func (u *repairer) replay() error {
 	byMember := map[int64][]int{}
 	for i, d := range u.damaged {
 		byMember[d.member] = append(byMember[d.member], i)
-	}
-	root, err := u.touch(u.tree.root)
-	if err != nil {
-		return err
-	}
-	if u.fresh, err = probe(root); err != nil {
-		return err
 	}
 	for n := int64(1); ; n++ {
 		m, err := u.in.Next()

@@ -111,7 +111,7 @@ func TestACLs(t *testing.T) {
 			m.Xattrs = append(m.Xattrs, member.Xattr{Name: aclDefault, Value: value})
 		}
 	}
-	in := []entry{change(directory("d", 0o750), attrs), file("d/plain", "x"), change(file("d/f", "x"), attrs), change(file("g", "x"), attrs)}
+	in := []entry{change(change(directory("d", 0o2750), attrs), func(m *member.Member) { m.GID = 7 }), file("d/plain", "x"), change(file("d/f", "x"), attrs), change(file("g", "x"), attrs)}
 	in[2].m.Mode, in[3].m.Mode = 0o750, 0o770 // the second contradicts the mask: the mode wins
 	dir, _ := unpacked(t, in...)
 	raw := stream(t, in...)
@@ -123,6 +123,13 @@ func TestACLs(t *testing.T) {
 	}
 	if _, err := attrOf(dir+"/d/plain", aclAccess); err != unix.ENODATA {
 		t.Errorf("a default ACL came over a file of the layer: %v", err)
+	}
+	if err := os.Remove(dir + "/d/plain"); err != nil {
+		t.Fatal(err)
+	}
+	repairAll(t, dir, raw, verify(t, dir, raw, Options{}), Options{})
+	if damaged := verify(t, dir, raw, Options{}); len(damaged) > 0 {
+		t.Errorf("repaired below a default ACL and a set-group-ID bit: %v", damaged)
 	}
 	o := Options{UIDs: []IDRange{{0, 100000, 65536}}, GIDs: []IDRange{{0, 200000, 65536}}}
 	mapped := tempDir(t)

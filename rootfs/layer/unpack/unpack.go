@@ -38,8 +38,10 @@ type place struct {
 	name string
 }
 
-// fresh is what the file system gives a new file: its owner, and which bits of its mode it lets through.
+// fresh is what the file system gives a new file: its owner, and which bits of its mode it lets through. The zero value
+// is for what has to do with the directory: with default ACLs and set-group-ID bits already in place.
 type fresh struct {
+	known    bool
 	uid, gid int
 	mode     uint32
 }
@@ -90,7 +92,7 @@ func probe(dir int) (fresh, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fail("stat a file in", err)
 	}
-	return fresh{int(st.Uid), int(st.Gid), st.Mode & 0o777}, unix.Unlinkat(dir, between, 0)
+	return fresh{true, int(st.Uid), int(st.Gid), st.Mode & 0o777}, unix.Unlinkat(dir, between, 0)
 }
 
 func (u *unpacker) members() error {

@@ -43,7 +43,6 @@ func Verify(in *os.File, r *member.Reader, o Options) ([]Damage, error) {
 	v := &verifier{unpacker: newUnpacker(in, r, o), hash: sha256.New()}
 	v.tree.makeDir = func(*dir) error { return nil }
 	defer v.dirs.close()
-	v.fresh = fresh{uid: os.Geteuid(), gid: os.Getegid()}
 	for {
 		m, err := r.Next()
 		if err == io.EOF {
