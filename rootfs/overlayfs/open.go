@@ -268,11 +268,16 @@ func (b *builder) unshare() error {
 	return nil
 }
 
-// attach gives detached mounts a place in the private mount namespace.
+// attach gives detached mounts a place in the private mount namespace. A clone
+// is a peer of what it was cloned from, and what comes to lie on it would be
+// mounted there, too.
 func (b *builder) attach() error {
 	for _, fd := range b.loose {
 		if err := unix.MoveMount(fd, "", unix.AT_FDCWD, scene(), unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 			return b.m.failed(err, "")
+		}
+		if err := unix.Mount("", scene(), "", unix.MS_PRIVATE, ""); err != nil {
+			return b.m.failed(err, scene())
 		}
 	}
 	return nil

@@ -26,6 +26,7 @@ func scratch(t testing.TB) string {
 		t.Skipf("[root] no tmpfs: %v", err)
 	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	must(t, unix.Mount("", dir, "", unix.MS_SHARED, "")) // as on a machine that systemd runs
 	return dir
 }
 
