@@ -15,12 +15,14 @@ import (
 
 // Options is an overlay of layers.
 type Options struct {
-	Lower       []overlayfs.Layer // the topmost first; see Reach
-	Upper, Work string            // both empty: the overlay is read-only
-	Volatile    bool              // nothing of Upper is synced
-	UserXattr   bool              // marks are user.overlay.*: for ordinary users
-	Name        string            // in mountinfo, by which Mount and Unmount know it
-	Userns      *os.File          // layers are mapped to this user namespace (Linux 5.19)
+	// Lower is the layers, the topmost first. One whose root is opaque has to be
+	// the last: the kernel takes no notice of that mark there.
+	Lower       []overlayfs.Layer
+	Upper, Work string   // both empty: the overlay is read-only
+	Volatile    bool     // nothing of Upper is synced
+	UserXattr   bool     // marks are user.overlay.*: for ordinary users
+	Name        string   // in mountinfo, by which Mount and Unmount know it
+	Userns      *os.File // layers are mapped to this user namespace (Linux 5.19)
 	// Empty is an empty directory, which is put below where there is one layer
 	// only and no upper directory: the kernel wants two.
 	Empty string

@@ -142,19 +142,6 @@ func TestWhy(t *testing.T) {
 	}
 }
 
-func TestReach(t *testing.T) {
-	for _, c := range []struct {
-		layers []string
-		want   int
-	}{
-		{[]string{"a", "b"}, 2}, {[]string{"./:!", "b"}, 1}, {[]string{"a", "./:!", "b", "c"}, 2}, {nil, 0},
-	} {
-		if got, err := Reach(stackOf(c.layers...).Layers); err != nil || got != c.want {
-			t.Errorf("%q: %d %v", c.layers, got, err)
-		}
-	}
-}
-
 func TestUnreadable(t *testing.T) {
 	s := stackOf("d/: d/a", "d/: d/a")
 	s.Layers[0].(*fake).bad = "d"

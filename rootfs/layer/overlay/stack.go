@@ -202,22 +202,6 @@ func (s *Stack) Why(name string) (Supply, error) {
 	return out, nil
 }
 
-// Reach returns how many layers, from the topmost, an overlay is to be mounted
-// of: below one whose root is opaque nothing is to be seen, and the kernel takes
-// no notice of that mark on the root of a layer.
-func Reach(layers []Tree) (int, error) {
-	for i, t := range layers {
-		root, err := t.Node("")
-		if err != nil {
-			return 0, err
-		}
-		if root != nil && root.Opaque {
-			return i + 1, nil
-		}
-	}
-	return len(layers), nil
-}
-
 // Clean is a path of a container as Lookup and Why take it.
 func Clean(name string) string {
 	return strings.TrimPrefix(path.Clean("/"+name), "/")
