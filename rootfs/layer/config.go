@@ -15,16 +15,19 @@ import (
 // configure writes a bundle's config.json and attaches its root file system, which mount has. Users are looked up in
 // there.
 func (s *Store) configure(i *Image, b *Bundle, o convert.Options, how overlay.Options) error {
-	mount, err := overlay.Open(how)
+	look := how
+	if b.Form == InConfig {
+		var err error
+		if o.Root, err = inConfig(b, how); err != nil {
+			return err
+		}
+		look = how.View() // a volatile one is mounted once, by the runtime
+	}
+	mount, err := overlay.Open(look)
 	if err != nil {
 		return err
 	}
 	defer mount.Close()
-	if b.Form == InConfig {
-		if o.Root, err = inConfig(b, how); err != nil {
-			return err
-		}
-	}
 	o.CgroupNS = true
 	spec, _, err := convert.Config(&i.Config, convert.Root{File: mount}, o)
 	if err != nil {

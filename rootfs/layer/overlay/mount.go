@@ -1,9 +1,12 @@
 package overlay
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -48,10 +51,76 @@ func (o Options) ConfigMount() specs.Mount {
 	return specs.Mount{Destination: "/", Type: "overlay", Source: cmp.Or(o.Name, "overlay"), Options: o.Spec().Options()}
 }
 
+// View is the overlay to look at only: all that it shows, read-only, without a
+// trace in its upper and work directories.
+func (o Options) View() Options {
+	if o.Upper != "" {
+		o.Lower = slices.Concat([]overlayfs.Layer{{Path: o.Upper}}, o.Lower)
+	}
+	o.Upper, o.Work, o.Volatile = "", "", false
+	return o
+}
+
 // Open mounts the overlay, attached nowhere. The descriptor is the caller's;
-// closing it unmounts what is not attached by then.
+// closing it unmounts what is not attached by then. A volatile one is mounted
+// again only by the boot of the machine that mounted it before: what was not
+// synced is still in its memory then.
 func Open(o Options) (*os.File, error) {
-	return overlayfs.Open(o.Spec(), overlayfs.Running())
+	if !o.Volatile {
+		return overlayfs.Open(o.Spec(), overlayfs.Running())
+	}
+	if err := trustVolatile(o.Work); err != nil {
+		return nil, err
+	}
+	f, err := overlayfs.Open(o.Spec(), overlayfs.Running())
+	if err == nil {
+		if err = markVolatile(o.Work); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+	return f, err
+}
+
+// bootOf is the file beside a work directory with the boot that has mounted it
+// volatile last.
+func bootOf(work string) string { return filepath.Clean(work) + ".boot" }
+
+func bootID() ([]byte, error) {
+	const file = "/proc/sys/kernel/random/boot_id"
+	id, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fault.From(err, "read", file)
+	}
+	return id, nil
+}
+
+// trustVolatile takes away the kernel's mark that keeps a volatile upper
+// directory from being mounted again, where this boot has mounted it.
+func trustVolatile(work string) error {
+	id, err := bootID()
+	if err != nil {
+		return err
+	}
+	if last, err := os.ReadFile(bootOf(work)); err != nil || !bytes.Equal(last, id) {
+		return nil // if there is a mark, the kernel refuses it
+	}
+	mark := filepath.Join(work, "work/incompat/volatile")
+	if err := os.RemoveAll(mark); err != nil {
+		return fault.From(err, "remove", mark)
+	}
+	return nil
+}
+
+func markVolatile(work string) error {
+	id, err := bootID()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(bootOf(work), id, 0o600); err != nil {
+		return fault.From(err, "write", bootOf(work))
+	}
+	return nil
 }
 
 // Mount mounts the overlay on the directory target; nothing else becomes

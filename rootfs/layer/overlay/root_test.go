@@ -138,6 +138,52 @@ func TestOpenOne(t *testing.T) {
 	}
 }
 
+// A volatile overlay is mounted again by the same boot, and by no other.
+func TestVolatile(t *testing.T) {
+	dir := scratch(t)
+	o := options(t, dir, 2)
+	o.Volatile = true
+	for range 3 {
+		f, err := Open(o)
+		must(t, err)
+		write(t, procFD(int(f.Fd()))+"/new", "x")
+		must(t, f.Close())
+	}
+	write(t, o.Work+".boot", "another boot\n")
+	if f, err := Open(o); err == nil || !strings.Contains(err.Error(), "was mounted volatile before") {
+		t.Error(f, err)
+	}
+	if raw, err := os.ReadFile(o.Work + ".boot"); err != nil || string(raw) != "another boot\n" {
+		t.Errorf("%q %v", raw, err)
+	}
+}
+
+// A view shows what the overlay shows and leaves nothing in its directories.
+func TestView(t *testing.T) {
+	dir := scratch(t)
+	o := options(t, dir, 2)
+	o.Volatile = true
+	write(t, o.Upper+"/top", "upper")
+	for _, n := range []int{2, 1} {
+		o.Lower = o.Lower[:n]
+		f, err := Open(o.View())
+		must(t, err)
+		if raw, err := os.ReadFile(procFD(int(f.Fd())) + "/top"); err != nil || string(raw) != "upper" {
+			t.Errorf("%q %v", raw, err)
+		}
+		if err := os.Mkdir(procFD(int(f.Fd()))+"/new", 0o755); fault.From(err, "", "").Errno != unix.EROFS {
+			t.Error(err)
+		}
+		f.Close()
+	}
+	if left, _ := os.ReadDir(o.Work); len(left) > 0 {
+		t.Error(left)
+	}
+	if o.Upper == "" || len(o.Lower) != 1 {
+		t.Error("the overlay itself is changed")
+	}
+}
+
 func TestScratch(t *testing.T) {
 	for _, file := range []string{"", "image"} {
 		dir := scratch(t)
