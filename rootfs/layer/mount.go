@@ -73,7 +73,8 @@ func (s *Store) unmount(b *Bundle, detach bool) error {
 	return overlay.Unmount(b.Rootfs(), mountName(b), detach)
 }
 
-// unused refuses where a process has the bundle's overlay in a mount namespace other than this one: its container runs.
+// unused refuses where a process has the bundle's overlay as its root: its container runs. Others may have it where the
+// host has it, in a copy of the host's mounts.
 func (s *Store) unused(b *Bundle) error {
 	own, err := os.Readlink("/proc/self/ns/mnt")
 	if err != nil {
@@ -91,10 +92,20 @@ func (s *Store) unused(b *Bundle) error {
 		}
 		seen[ns] = true
 		mounts, err := os.ReadFile(dir + "/mountinfo")
-		if err == nil && strings.Contains(string(mounts), "upperdir="+s.upper(b.ID)) {
+		if err == nil && rootIs(string(mounts), s.upper(b.ID)) {
 			return &fault.Error{Op: "remove the bundle", Path: b.Path, Msg: "process " + filepath.Base(dir) + " is in a container made of it",
 				Code: "bundle-busy", Hint: "berth delete the container first, or use --force"}
 		}
 	}
 	return nil
+}
+
+// rootIs tells whether "/" of a mountinfo (proc_pid_mountinfo(5)) is an overlay with that upper directory.
+func rootIs(mountinfo, upper string) bool {
+	for line := range strings.Lines(mountinfo) {
+		if fields := strings.Fields(line); len(fields) > 4 && fields[4] == "/" && strings.Contains(line, "upperdir="+upper) {
+			return true
+		}
+	}
+	return false
 }

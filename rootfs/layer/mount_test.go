@@ -1,0 +1,25 @@
+package layer
+
+import "testing"
+
+// A container has the overlay as its root; a copy of the host's mounts has it where the host has it.
+func TestRootIs(t *testing.T) {
+	const host = "30 1 254:0 / / rw - ext4 /dev/vda rw\n" +
+		"90 30 0:44 / /b/rootfs rw - overlay berth-layer-x rw,lowerdir+=/l,upperdir=/s/bundles/x/upper,workdir=/s/bundles/x/work\n"
+	const container = "70 45 0:44 / / rw - overlay berth-layer-x rw,lowerdir+=/l,upperdir=/s/bundles/x/upper,workdir=/s/bundles/x/work\n" +
+		"71 70 0:45 / /proc rw - proc proc rw\n"
+	for _, c := range []struct {
+		mountinfo, upper string
+		want             bool
+	}{
+		{container, "/s/bundles/x/upper", true},
+		{container, "/s/bundles/y/upper", false},
+		{host, "/s/bundles/x/upper", false},
+		{"", "/s/bundles/x/upper", false},
+		{"damaged\n", "/s/bundles/x/upper", false},
+	} {
+		if got := rootIs(c.mountinfo, c.upper); got != c.want {
+			t.Errorf("%s in %q: %v", c.upper, c.mountinfo, got)
+		}
+	}
+}
