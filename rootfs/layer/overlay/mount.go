@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -163,15 +162,15 @@ func Mounted(target, name string) (bool, error) {
 	if err != nil || path == "" {
 		return false, err
 	}
-	list, err := mountinfo.GetMounts(func(i *mountinfo.Info) (bool, bool) { return i.Mountpoint != path, false })
+	list, err := mountsAt(path)
 	if err != nil {
-		return false, fault.From(err, "read", "/proc/self/mountinfo")
+		return false, err
 	}
 	if len(list) == 0 {
 		return false, nil
 	}
 	top := list[len(list)-1]
-	return top.FSType == "overlay" && top.Source == name, nil
+	return top.kind == "overlay" && top.source == name, nil
 }
 
 // Unmount unmounts all overlays of that name from target, those of a crashed

@@ -228,3 +228,23 @@ func TestEscapeXattr(t *testing.T) {
 		}
 	}
 }
+
+func TestParseMounts(t *testing.T) {
+	long := strings.Repeat(",lowerdir+=/a/long/name/of/a/layer", 5000) // more than any buffer of lines
+	text := "30 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n" +
+		"90 30 0:44 / /b/rootfs rw - overlay other rw" + long + "\n" +
+		"91 90 0:45 / /b/rootfs rw shared:7 master:1 - overlay berth-layer-x rw\n" +
+		`92 30 0:46 / /with\040blank\134 rw - tmpfs a\040source rw` + "\n" +
+		"damaged\n1 2 - x\n1 2 3 4 /b - \n"
+	for path, want := range map[string]string{
+		"/":            "[{/ ext4 /dev/vda}]",
+		"/b/rootfs":    "[{/b/rootfs overlay other} {/b/rootfs overlay berth-layer-x}]",
+		`/with blank\`: "[{/with blank\\ tmpfs a source}]",
+		"/b":           "[]",
+		"":             "[]",
+	} {
+		if got := fmt.Sprint(parseMounts(text, path)); got != want {
+			t.Errorf("%q: got %s, want %s", path, got, want)
+		}
+	}
+}

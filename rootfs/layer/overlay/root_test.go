@@ -102,6 +102,24 @@ func TestMount(t *testing.T) {
 	}
 }
 
+// The overlay of as many layers as the kernel takes is found again.
+func TestMountMany(t *testing.T) {
+	dir := mkdir(t, scratch(t)+"/"+strings.Repeat("long", 40))
+	o := options(t, dir, overlayfs.MaxLayers)
+	o.Name = "test-many"
+	target := mkdir(t, dir+"/merged")
+	for range 2 {
+		must(t, Mount(o, target))
+	}
+	if there, err := Mounted(target, o.Name); err != nil || !there {
+		t.Error(there, err)
+	}
+	must(t, Unmount(target, o.Name, false))
+	if there, err := Mounted(target, o.Name); err != nil || there {
+		t.Error(there, err)
+	}
+}
+
 // Where mounting fails, nothing is left.
 func TestMountFails(t *testing.T) {
 	dir := scratch(t)

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
@@ -212,12 +211,12 @@ func (s Scratch) mounted() (bool, error) {
 	if err != nil || path == "" {
 		return false, err
 	}
-	list, err := mountinfo.GetMounts(func(i *mountinfo.Info) (bool, bool) { return i.Mountpoint != path, false })
+	list, err := mountsAt(path)
 	if err != nil {
-		return false, fault.From(err, "read", "/proc/self/mountinfo")
+		return false, err
 	}
 	for _, m := range list {
-		if m.FSType == "tmpfs" && m.Source == scratchName || m.FSType == "ext4" && s.File != "" {
+		if m.kind == "tmpfs" && m.source == scratchName || m.kind == "ext4" && s.File != "" {
 			return true, nil
 		}
 	}
