@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
@@ -16,6 +17,7 @@ import (
 	"berth/rootfs/layer/member"
 	"berth/rootfs/layer/overlay"
 	"berth/rootfs/layer/unpack"
+	"berth/rootfs/layer/userns"
 	"berth/rootfs/overlayfs"
 )
 
@@ -57,20 +59,34 @@ func (*trees) backend() Backend { return Directory }
 // options say how layers are made directories by whoever runs this: the same for unpacking and for comparing.
 func (t *trees) options() unpack.Options {
 	o := unpack.Options{MaxEntries: int64(t.limits.Entries)}
-	if !initialUserNS() {
-		o.UserXattr, o.Unprivileged = true, true
+	if initialUserNS() {
+		return o
 	}
-	if os.Geteuid() != 0 {
-		o.KeepOwner = true
+	o.UserXattr, o.Unprivileged = true, true
+	own, err := userns.Current()
+	if o.KeepOwner = err != nil || own.Single(); !o.KeepOwner { // ids that there are not are told apart from a refusal
+		o.UIDs, o.GIDs = inside(own.UIDs), inside(own.GIDs)
 	}
 	return o
 }
 
+// inside is the ids of a user namespace as themselves.
+func inside(ids []specs.LinuxIDMapping) []unpack.IDRange {
+	var out []unpack.IDRange
+	for _, m := range ids {
+		out = append(out, unpack.IDRange{Layer: m.ContainerID, Host: m.ContainerID, Size: m.Size})
+	}
+	return out
+}
+
+// treeDir is the tree in a layer's directory.
+const treeDir = "fs"
+
 func (t *trees) unpack(ctx context.Context, dir string, _ digest.Digest, r io.Reader) (*Meta, error) {
-	if err := os.Mkdir(dir+"/fs", 0o755); err != nil {
+	if err := os.Mkdir(dir+"/"+treeDir, 0o755); err != nil {
 		return nil, err
 	}
-	in, err := os.Open(dir + "/fs")
+	in, err := os.Open(dir + "/" + treeDir)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +107,7 @@ func (t *trees) reader(ctx context.Context, r io.Reader) *member.Reader {
 }
 
 func (t *trees) verify(ctx context.Context, dir string, r io.Reader) ([]unpack.Damage, error) {
-	in, err := os.Open(dir + "/fs")
+	in, err := os.Open(dir + "/" + treeDir)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +116,7 @@ func (t *trees) verify(ctx context.Context, dir string, r io.Reader) ([]unpack.D
 }
 
 func (t *trees) repair(ctx context.Context, dir string, damaged []unpack.Damage, r io.Reader) error {
-	in, err := os.Open(dir + "/fs")
+	in, err := os.Open(dir + "/" + treeDir)
 	if err != nil {
 		return err
 	}
@@ -189,11 +205,26 @@ func (i *images) verify(ctx context.Context, dir string, r io.Reader) ([]unpack.
 			wrong = fmt.Errorf("%q in the image: %s", path, what)
 		}
 	})
-	return nil, wrong
+	if wrong != nil {
+		return nil, wrong
+	}
+	return i.verifyTree(ctx, dir, tar)
 }
 
-func (*images) repair(context.Context, string, []unpack.Damage, io.Reader) error {
-	return errors.New("an image has no single files to mend")
+// verifyTree compares the tree beside an image, where there is one, with the tar, which is good.
+func (i *images) verifyTree(ctx context.Context, dir string, tar *os.File) ([]unpack.Damage, error) {
+	if there, err := exists(dir + "/" + treeDir); err != nil || !there {
+		return nil, err
+	}
+	if _, err := tar.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return (&trees{i.limits}).verify(ctx, dir, tar)
+}
+
+// repair mends files of the tree: an image has no single ones to mend.
+func (i *images) repair(ctx context.Context, dir string, damaged []unpack.Damage, r io.Reader) error {
+	return (&trees{i.limits}).repair(ctx, dir, damaged, r)
 }
 
 // comparer takes a stream and fails at the first byte that is not as in a file.
@@ -240,11 +271,11 @@ var initialUserNS = sync.OnceValue(func() bool {
 // lowerOf opens a layer for overlayfs and for looking into. What it returns is for the caller to close.
 func (s *Store) lowerOf(path string, m *Meta) (overlayfs.Layer, overlay.Tree, io.Closer, error) {
 	if m.Backend == Directory {
-		tree, err := overlay.OpenDir(path+"/fs", !initialUserNS())
+		tree, err := overlay.OpenDir(path+"/"+treeDir, !initialUserNS())
 		if err != nil {
 			return overlayfs.Layer{}, nil, nil, err
 		}
-		return overlayfs.Layer{Path: path + "/fs"}, tree, tree, nil
+		return overlayfs.Layer{Path: path + "/" + treeDir}, tree, tree, nil
 	}
 	mount, err := erofs.Mount(path+"/layer.erofs", path+"/layer.tar")
 	if err != nil {

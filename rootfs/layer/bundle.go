@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
+	"berth/rootfs/layer/convert"
+	"berth/rootfs/layer/userns"
 )
 
 // Form is how a bundle gets its root file system.
@@ -39,6 +41,9 @@ type Bundle struct {
 	Size     int64              `json:"size,omitempty"`
 	Volatile bool               `json:"volatile,omitempty"`
 	Created  time.Time          `json:"created"`
+	// Userns is the user namespace that the layers of a mounted bundle are mapped to.
+	Userns  *userns.Mapping  `json:"userns,omitempty"`
+	Volumes []convert.Volume `json:"volumes,omitempty"` // of the image; their content is below written
 }
 
 // Rootfs is where a mounted bundle's overlay is.
@@ -50,8 +55,8 @@ func bundleID(path string) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-func (s *Store) upper(id string) string { return s.path(bundlesDir, id, "upper") }
-func (s *Store) work(id string) string  { return s.path(bundlesDir, id, "work") }
+func (s *Store) upper(id string) string { return filepath.Join(s.written(id), "upper") }
+func (s *Store) work(id string) string  { return filepath.Join(s.written(id), "work") }
 
 // bundle reads what Create has written.
 func (s *Store) bundle(id string) (*Bundle, error) {
@@ -133,11 +138,11 @@ func (s *Store) RemoveBundle(ctx context.Context, path string, o RemoveOptions) 
 	}
 	defer held.free()
 	if !o.Force {
-		if err := s.unused(b); err != nil {
+		if err := s.unused("remove the bundle", b); err != nil {
 			return err
 		}
 	}
-	if err := s.unmount(b, o.Force); err != nil {
+	if err := s.unmount(b, o.Force, true); err != nil {
 		return err
 	}
 	// The record goes last: until then the verb can be repeated.

@@ -10,27 +10,36 @@ import (
 	"berth/libcontainer/fault"
 	"berth/rootfs/layer/convert"
 	"berth/rootfs/layer/overlay"
+	"berth/rootfs/layer/userns"
+	"berth/rootfs/overlayfs"
 )
 
-// configure writes a bundle's config.json and attaches its root file system, which mount has. Users are looked up in
-// there.
-func (s *Store) configure(i *Image, b *Bundle, o convert.Options, how overlay.Options) error {
-	look := how
-	if b.Form == InConfig {
-		var err error
-		if o.Root, err = inConfig(b, how); err != nil {
+// configure writes a bundle's config.json, fills its volumes and mounts its root file system.
+func (s *Store) configure(i *Image, b *Bundle, o CreateOptions, layers *stack) error {
+	var mount *os.File
+	var err error
+	if b.Form == Mounted {
+		if mount, err = s.open(b, layers); err != nil {
 			return err
 		}
-		look = how.View() // a volatile one is mounted once, by the runtime
+		defer mount.Close()
 	}
-	mount, err := overlay.Open(look)
+	view := mount
+	if b.Form != Mounted || b.Userns != nil {
+		if view, err = s.view(b); err != nil {
+			return err
+		}
+		defer view.Close()
+	}
+	options, err := s.options(b, o, layers)
 	if err != nil {
 		return err
 	}
-	defer mount.Close()
-	o.CgroupNS = true
-	spec, _, err := convert.Config(&i.Config, convert.Root{File: mount}, o)
+	spec, volumes, err := convert.Config(&i.Config, convert.Root{File: view}, options)
 	if err != nil {
+		return err
+	}
+	if err := s.beginVolumes(b, volumes, view); err != nil {
 		return err
 	}
 	data, err := json.MarshalIndent(spec, "", "\t")
@@ -41,23 +50,95 @@ func (s *Store) configure(i *Image, b *Bundle, o convert.Options, how overlay.Op
 	if err := os.WriteFile(path, append(data, '\n'), 0o600); err != nil {
 		return err
 	}
-	if b.Form == Mounted {
-		if err := overlay.Attach(mount, b.Rootfs()); err != nil {
-			os.Remove(path)
+	if mount == nil {
+		return nil
+	}
+	if err := overlay.Attach(mount, b.Rootfs()); err != nil {
+		os.Remove(path)
+		return err
+	}
+	return nil
+}
+
+// options are how an image's configuration becomes the bundle's.
+func (s *Store) options(b *Bundle, o CreateOptions, layers *stack) (convert.Options, error) {
+	c := o.Config
+	c.CgroupNS, c.Volumes = true, s.volumes(b)
+	if b.Form == InConfig {
+		c.Root = s.rootMount(b, layers)
+	}
+	if b.Userns != nil {
+		c.UIDMappings, c.GIDMappings = b.Userns.UIDs, b.Userns.GIDs
+	}
+	if !o.Rootless {
+		return c, nil
+	}
+	own, err := userns.Current()
+	if err != nil {
+		return c, err
+	}
+	uid, gid, ok := own.Root()
+	if !ok {
+		return c, &fault.Error{Op: "create the bundle", Path: b.Path, Msg: "root of this user namespace is nobody around it"}
+	}
+	c.Rootless, c.EUID, c.EGID = true, int(uid), int(gid)
+	c.UIDMappings, c.GIDMappings = own.UIDs, own.GIDs
+	return c, nil
+}
+
+// rootMount is the overlay as the first mount of config.json. A configuration names directories: of layers that are
+// images it is the tree beside the image (unpackTrees).
+func (s *Store) rootMount(b *Bundle, layers *stack) *specs.Mount {
+	how := s.overlay(b, layers)
+	how.Lower = nil
+	for n, l := range layers.lower {
+		if l.Dir != nil {
+			l = overlayfs.Layer{Path: s.layer(layers.diffID[n]) + "/" + treeDir}
+		}
+		how.Lower = append(how.Lower, l)
+	}
+	m := how.ConfigMount()
+	return &m
+}
+
+// volumes is where the content of the image's volumes is kept. As with Docker's anonymous volumes, it stays until the
+// bundle is removed, and is not part of what is committed.
+func (s *Store) volumes(b *Bundle) string { return filepath.Join(s.written(b.ID), "volumes") }
+
+// beginVolumes records the volumes of a bundle, and gives them what the image has there.
+func (s *Store) beginVolumes(b *Bundle, volumes []convert.Volume, root *os.File) error {
+	if len(volumes) == 0 {
+		return nil
+	}
+	b.Volumes = volumes
+	data, err := json.MarshalIndent(b, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := s.writeFile(filepath.Join(bundlesDir, b.ID, "bundle.json"), append(data, '\n')); err != nil {
+		return err
+	}
+	return seed(volumes, root)
+}
+
+func seed(volumes []convert.Volume, root *os.File) error {
+	for _, v := range volumes {
+		if err := convert.Seed(root, v); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// inConfig is the overlay as the first mount of config.json. Layers that are images have to be mounted before, which a
-// configuration cannot say.
-func inConfig(b *Bundle, how overlay.Options) (*specs.Mount, error) {
-	for _, l := range how.Lower {
-		if l.Dir != nil {
-			return nil, &fault.Error{Op: "create the bundle", Path: b.Path, Msg: "its layers are kept as EROFS images, which a mount of config.json cannot be made of",
-				Hint: "use --form mounted, or pull the image with --backend dir into another store"}
-		}
+// fillVolumes fills volumes that are not there: they were in memory.
+func (s *Store) fillVolumes(b *Bundle) error {
+	if there, err := exists(s.volumes(b)); there || err != nil || len(b.Volumes) == 0 {
+		return err
 	}
-	return &specs.Mount{Destination: "/", Type: "overlay", Source: "overlay", Options: how.Spec().Options()}, nil
+	root, err := s.view(b)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return seed(b.Volumes, root)
 }

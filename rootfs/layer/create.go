@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,13 +13,19 @@ import (
 	"berth/libcontainer/fault"
 	"berth/rootfs/layer/convert"
 	"berth/rootfs/layer/overlay"
+	"berth/rootfs/layer/userns"
 )
 
 // CreateOptions say how to make a bundle.
 type CreateOptions struct {
-	Form     Form
-	Size     int64 // bytes that may be written; 0 is no limit
+	Form     Form  // empty: Mounted, or InConfig with Rootless
+	Size     int64 // bytes of the file system that is written to; 0: it is that of the store
 	Volatile bool
+	// Userns is a user namespace for the container, to which its layers are mapped; nil: it has the host's ids.
+	Userns *userns.Mapping
+	// Rootless: the bundle is for the ordinary user around the user namespace that this process is root in. The container
+	// has the same ids, so that owners are those that the layers were unpacked with.
+	Rootless bool
 	Config   convert.Options
 }
 
@@ -43,10 +48,10 @@ func (s *Store) Create(ctx context.Context, image, path string, o CreateOptions)
 		return nil, err
 	}
 	b = &Bundle{
-		ID: bundleID(abs), Path: abs, Form: o.Form, Name: image, Manifest: i.Descriptor, Layers: i.DiffIDs(),
-		Size: o.Size, Volatile: o.Volatile, Created: time.Now().UTC().Truncate(time.Second),
+		ID: bundleID(abs), Path: abs, Form: o.form(), Name: image, Manifest: i.Descriptor, Layers: i.DiffIDs(),
+		Size: o.Size, Volatile: o.Volatile, Userns: o.Userns, Created: time.Now().UTC().Truncate(time.Second),
 	}
-	if err := b.check(); err != nil {
+	if err := b.check(o.Rootless); err != nil {
 		return nil, err
 	}
 	mine, err := s.lockName(ctx, b.ID)
@@ -60,16 +65,35 @@ func (s *Store) Create(ctx context.Context, image, path string, o CreateOptions)
 	if err := makeBundleDir(b, &undo); err != nil {
 		return nil, err
 	}
-	return b, s.fill(i, b, o)
+	return b, s.fill(ctx, i, b, o, &undo)
+}
+
+func (o *CreateOptions) form() Form {
+	switch {
+	case o.Form != "":
+		return o.Form
+	case o.Rootless:
+		return InConfig
+	}
+	return Mounted
 }
 
 // check refuses what cannot be.
-func (b *Bundle) check() error {
-	switch b.Form {
-	case Mounted, InConfig:
+func (b *Bundle) check(rootless bool) error {
+	bad := &fault.Error{Op: "create the bundle", Path: b.Path}
+	switch {
+	case b.Form != Mounted && b.Form != InConfig:
+		bad.Msg, bad.Hint = "there is no form "+string(b.Form), "mounted or in-config"
+	case rootless && b.Form == Mounted:
+		bad.Msg, bad.Hint = "what an ordinary user mounts only his own programs see, until they end", "use --form in-config: the runtime mounts it in the container"
+	case rootless && b.Size > 0:
+		bad.Msg, bad.Hint = "an ordinary user has no file system of limited size to write to", "leave out --size, or create the bundle as root"
+	case rootless && b.Userns != nil:
+		bad.Msg, bad.Hint = "an ordinary user's container has the ids that his layers were unpacked with", "leave the mapping out"
+	default:
 		return nil
 	}
-	return &fault.Error{Op: "create the bundle", Path: b.Path, Msg: "there is no form " + string(b.Form), Hint: "mounted or in-config"}
+	return bad
 }
 
 // record makes the store's directory of a bundle. What is in it first is its needs: from then on no layer goes.
@@ -87,7 +111,11 @@ func (s *Store) record(b *Bundle, undo *fault.Undo) error {
 	}
 	defer stage.end()
 	made := filepath.Join(stage.path, "bundle")
-	for _, dir := range []string{made, filepath.Join(made, "upper"), filepath.Join(made, "work")} {
+	dirs := []string{made, filepath.Join(made, "upper"), filepath.Join(made, "work")}
+	if b.Size > 0 {
+		dirs = []string{made, filepath.Join(made, scratchDir)}
+	}
+	for _, dir := range dirs {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
@@ -145,44 +173,57 @@ func makeBundleDir(b *Bundle, undo *fault.Undo) error {
 }
 
 // fill mounts the bundle, and writes its config.json.
-func (s *Store) fill(i *Image, b *Bundle, o CreateOptions) error {
+func (s *Store) fill(ctx context.Context, i *Image, b *Bundle, o CreateOptions, undo *fault.Undo) error {
+	if b.Form == InConfig {
+		if err := s.unpackTrees(ctx, b.Layers); err != nil {
+			return err
+		}
+	}
 	layers, err := s.openStack(b.Layers)
 	if err != nil {
 		return err
 	}
 	defer layers.Close()
-	root, err := s.cover(b, layers)
-	if err != nil {
+	if err := s.cover(b, layers); err != nil {
 		return err
 	}
-	if err := overlay.SetDir(s.upper(b.ID), root, !initialUserNS()); err != nil {
+	undo.Add(func() error { return s.scratch(b).Unmount(true) })
+	if err := s.mountScratch(b); err != nil {
 		return err
 	}
-	return s.configure(i, b, o.Config, s.overlay(b, layers))
+	if err := s.setRoot(b, layers); err != nil {
+		return err
+	}
+	return s.configure(i, b, o, layers)
 }
 
-// cover adds the directories that made-up parents need, and returns what the root has to be.
-func (s *Store) cover(b *Bundle, layers *stack) (*overlay.Node, error) {
+// cover adds the directories that made-up parents need.
+func (s *Store) cover(b *Bundle, layers *stack) error {
 	nodes, err := overlay.Parents(&layers.Stack, layers.made)
-	if err != nil {
-		return nil, err
+	if err != nil || len(nodes) == 0 {
+		return err
 	}
-	if n := slices.IndexFunc(nodes, func(n *overlay.Node) bool { return n.Path == "" }); n >= 0 {
-		dir := s.path(bundlesDir, b.ID, "parents")
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return nil, err
-		}
-		if err := overlay.MakeParents(dir, nodes, !initialUserNS()); err != nil {
-			return nil, err
-		}
-		return nodes[n], layers.cover(dir)
+	dir := s.path(bundlesDir, b.ID, "parents")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
 	}
+	if err := overlay.MakeParents(dir, nodes, !initialUserNS()); err != nil {
+		return err
+	}
+	return layers.cover(dir)
+}
+
+// setRoot gives a new upper directory the metadata of the image's root.
+func (s *Store) setRoot(b *Bundle, layers *stack) error {
 	root, _, err := layers.Lookup("")
-	if err == nil && root == nil {
+	if err != nil {
+		return err
+	}
+	if root == nil {
 		root = &overlay.Node{}
 		root.Mode, root.MTime = 0o755, time.Unix(0, 0)
 	}
-	return root, err
+	return overlay.SetDir(s.upper(b.ID), root, !initialUserNS())
 }
 
 // overlay is how a bundle is mounted from its layers.
@@ -191,6 +232,33 @@ func (s *Store) overlay(b *Bundle, layers *stack) overlay.Options {
 		Lower: layers.lower, Upper: s.upper(b.ID), Work: s.work(b.ID), Volatile: b.Volatile, UserXattr: !initialUserNS(),
 		Name: mountName(b),
 	}
+}
+
+// open mounts the overlay of a bundle, attached nowhere.
+func (s *Store) open(b *Bundle, layers *stack) (*os.File, error) {
+	how := s.overlay(b, layers)
+	if b.Userns != nil {
+		ns, err := userns.Open(*b.Userns)
+		if err != nil {
+			return nil, err
+		}
+		defer ns.Close()
+		how.Userns = ns
+	}
+	return overlay.Open(how)
+}
+
+// view mounts what the image of a bundle has, attached nowhere, with the owners that it has there. It opens the layers for
+// itself: before Linux 6.15 an image is no use for a second mount.
+func (s *Store) view(b *Bundle) (*os.File, error) {
+	layers, err := s.openCovered(b)
+	if err != nil {
+		return nil, err
+	}
+	defer layers.Close()
+	how := s.overlay(b, layers)
+	how.Upper, how.Work, how.Volatile, how.Empty = "", "", false, b.Rootfs()
+	return overlay.Open(how)
 }
 
 // mountName is how mountinfo tells a bundle's overlay from others.

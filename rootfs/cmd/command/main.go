@@ -17,6 +17,7 @@ import (
 
 	"berth/libcontainer/fault"
 	"berth/rootfs/layer"
+	"berth/rootfs/layer/userns"
 )
 
 // Set by the Makefile (-X).
@@ -34,6 +35,7 @@ const (
 
 // Main runs one command and returns the status to exit with. SIGINT and SIGTERM cancel what it does; a second one kills.
 func Main(args []string) int {
+	userns.Begin()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	signals := make(chan os.Signal, 1)
@@ -43,7 +45,7 @@ func Main(args []string) int {
 		signal.Stop(signals)
 		cancel(errInterrupted)
 	}()
-	r := &runner{out: os.Stdout, err: os.Stderr}
+	r := &runner{args: args, out: os.Stdout, err: os.Stderr}
 	return r.status(r.app().RunContext(ctx, args))
 }
 
@@ -54,6 +56,7 @@ func Table() *cli.App { return (&runner{}).app() }
 
 // runner is what the commands share.
 type runner struct {
+	args     []string // the whole command line
 	root     string
 	json     bool
 	quiet    bool
@@ -63,9 +66,12 @@ type runner struct {
 // status prints what went wrong, and says how to exit.
 func (r *runner) status(err error) int {
 	var usage usageError
+	var ended statusError
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &ended):
+		return int(ended)
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		fmt.Fprintln(r.err, "berth-layer: interrupted; what was fetched is kept for the next time")
 		return statusInterrupted
@@ -113,6 +119,7 @@ func (r *runner) app() *cli.App {
 			r.pullCommand(), r.imagesCommand(), r.inspectCommand(), r.historyCommand(), r.tagCommand(), r.dfCommand(),
 			r.createCommand(), r.bundlesCommand(), r.mountCommand(), r.umountCommand(), r.diffCommand(), r.whyCommand(), r.commitCommand(),
 			r.exportCommand(), r.pushCommand(), r.rmCommand(), r.rmiCommand(), r.pruneCommand(), r.fsckCommand(),
+			r.unshareCommand(),
 		},
 		ExitErrHandler:  func(*cli.Context, error) {}, // printed in one place, Main
 		OnUsageError:    usage,
@@ -127,6 +134,9 @@ func (r *runner) app() *cli.App {
 	for _, c := range app.Commands {
 		c.HideHelpCommand = true
 		c.OnUsageError = usage
+		if handlesFiles[c.Name] {
+			c.Before = r.enter
+		}
 	}
 	return app
 }

@@ -1,0 +1,83 @@
+package layer
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"berth/libcontainer/fault"
+)
+
+// unpackTrees unpacks the directories of layers that are kept as images, beside the image, where they are not there: a
+// mount of config.json cannot be made of images. A tree goes with its layer.
+func (s *Store) unpackTrees(ctx context.Context, diffIDs []digest.Digest) error {
+	f := finisher{s: s}
+	for _, d := range diffIDs {
+		m, err := s.meta(d)
+		if err != nil {
+			return err
+		}
+		if m.Backend == Directory {
+			continue
+		}
+		if err := s.unpackTree(ctx, &f, d, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) unpackTree(ctx context.Context, f *finisher, diffID digest.Digest, m *Meta) error {
+	held, err := s.lockName(ctx, diffID.Encoded())
+	if err != nil {
+		return err
+	}
+	defer held.free()
+	tree := filepath.Join(s.layer(diffID), treeDir)
+	if there, err := exists(tree); there || err != nil {
+		return err
+	}
+	stage, err := s.stage()
+	if err != nil {
+		return err
+	}
+	defer stage.end()
+	if err := s.unpackKept(ctx, stage.path, diffID, m); err != nil {
+		return err
+	}
+	disk := sizeOf(filepath.Join(stage.path, treeDir))
+	if err := f.name(renaming{filepath.Join(stage.path, treeDir), tree}); err != nil {
+		return err
+	}
+	m.Disk += disk
+	data, err := json.MarshalIndent(m, "", "\t")
+	if err != nil {
+		return err
+	}
+	return s.writeFile(filepath.Join(layersDir, diffID.Encoded(), "meta.json"), append(data, '\n'))
+}
+
+// unpackKept unpacks a layer's kept tar in dir, and verifies it.
+func (s *Store) unpackKept(ctx context.Context, dir string, diffID digest.Digest, m *Meta) error {
+	tar, err := os.Open(s.layer(diffID) + "/layer.tar")
+	if err != nil {
+		return err
+	}
+	defer tar.Close()
+	sum := diffID.Verifier()
+	r := io.TeeReader(io.NewSectionReader(tar, 0, m.Tar), sum)
+	if _, err := (&trees{}).unpack(ctx, dir, diffID, r); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return err
+	}
+	if !sum.Verified() {
+		return &fault.Error{Op: "unpack", Path: tar.Name(), Msg: "it is damaged", Hint: "berth-layer fsck --repair makes the layer again from its blob"}
+	}
+	return nil
+}
