@@ -44,7 +44,7 @@ func (s *Store) unpacker(b Backend, limits Limits) (unpacker, error) {
 		return &trees{limits: limits}, nil
 	case EROFS:
 		if err := erofs.Probe(s.path(stagingDir)); err != nil {
-			return nil, &fault.Error{Op: "keep layers as EROFS images", Path: s.root, Err: err, Hint: "--backend dir works everywhere"}
+			return nil, &fault.Error{Op: "keep layers as EROFS images", Path: s.root, Err: err}
 		}
 		return &images{limits: limits}, nil
 	}

@@ -37,7 +37,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"layout": layoutCommand, "status": statusCommand, "unmounted": unmountedCommand,
+			"layout": layoutCommand, "status": statusCommand, "unmounted": unmountedCommand, "user": userCommand,
 		},
 		Condition: condition,
 	})
@@ -48,14 +48,50 @@ func condition(name string) (bool, error) {
 	switch name {
 	case "root":
 		return os.Geteuid() == 0 && !testing.Short(), nil
+	case "user": // to become: see userCommand
+		return os.Geteuid() == 0 && !testing.Short() && has("newuidmap") && has("setpriv") && has("unshare"), nil
 	case "erofs": // of files, as tests have them
 		return os.Geteuid() == 0 && erofs.Probe(os.TempDir()) == nil, nil
 	}
 	if program, ok := strings.CutPrefix(name, "program:"); ok {
-		_, err := exec.LookPath(program)
-		return err == nil, nil
+		return has(program), nil
 	}
 	return false, fmt.Errorf("there is no condition %q", name)
+}
+
+func has(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil
+}
+
+// nobody is the ordinary user of scripts.
+const nobody = 65534
+
+// userCommand (user COMMAND…) runs a command as an ordinary user whose home is $HOME and who has the subordinate ids that
+// the files subuid and subgid say, where the script has them; else none.
+func userCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("usage: user COMMAND...")
+	}
+	const script = `for f in subuid subgid; do if test -f "$WORK/$f"; then mount --bind "$WORK/$f" /etc/$f; else mount --bind /dev/null /etc/$f; fi; done
+exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"`
+	home := ts.MkAbs("home")
+	bin, _, _ := strings.Cut(ts.Getenv("PATH"), ":")
+	for _, dir := range []string{filepath.Dir(bin), bin, filepath.Dir(ts.MkAbs(".")), ts.MkAbs(".")} {
+		ts.Check(os.Chmod(dir, 0o755))
+	}
+	if err := os.Mkdir(home, 0o700); err == nil {
+		ts.Check(os.Mkdir(home+"/run", 0o700))
+		ts.Check(os.Chown(home, nobody, nobody))
+		ts.Check(os.Chown(home+"/run", nobody, nobody))
+	}
+	for name, value := range map[string]string{"HOME": home, "XDG_DATA_HOME": home + "/data", "XDG_RUNTIME_DIR": home + "/run", "BERTH_LAYER_ROOT": ""} {
+		ts.Setenv(name, value)
+	}
+	err := ts.Exec("unshare", append([]string{"-m", "--propagation", "private", "sh", "-c", script, "sh"}, args...)...)
+	if neg != (err != nil) {
+		ts.Fatalf("%s: %v", args[0], err)
+	}
 }
 
 // layoutCommand (layout DIR FILE) writes an image layout of the stack that FILE declares. A line "busybox" makes a file

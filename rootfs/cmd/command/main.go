@@ -172,11 +172,19 @@ func defaultRoot() string {
 
 // store opens the store that --root names.
 func (r *runner) store() (*layer.Store, error) {
-	root, err := filepath.Abs(r.root)
+	root, err := r.rootDir()
 	if err != nil {
 		return nil, err
 	}
 	return layer.Open(root, r.warn)
+}
+
+// rootDir is where the store is; an empty variable is none.
+func (r *runner) rootDir() (string, error) {
+	if r.root == "" {
+		return defaultRoot(), nil
+	}
+	return filepath.Abs(r.root)
 }
 
 func (r *runner) warn(text string) { fmt.Fprintln(r.err, "berth-layer: warning:", text) }

@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"berth/rootfs/layer/userns"
 )
@@ -36,7 +34,7 @@ func (r *runner) enter(*cli.Context) error {
 	if warning != "" && !r.quiet {
 		r.warn(warning)
 	}
-	root, err := filepath.Abs(r.root) // root's default is another
+	root, err := r.rootDir() // root's default is another
 	if err != nil {
 		return err
 	}
@@ -63,7 +61,7 @@ func (r *runner) unshareCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return unix.Exec(path, argv, os.Environ())
+			return userns.Exec(path, argv)
 		},
 	}
 }

@@ -45,10 +45,28 @@ func Begin() {
 		os.Exit(1)
 	default:
 		os.Setenv(variable, inside)
-		if unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0) != nil || strconv.Itoa(os.Getppid()) != v {
+		if endWithParent() != nil || strconv.Itoa(os.Getppid()) != v {
 			os.Exit(1) // who has started it is gone
 		}
 	}
+}
+
+// endWithParent has this process get SIGTERM when its parent ends (PR_SET_PDEATHSIG(2const)). It is of the thread, which
+// Go keeps.
+func endWithParent() error {
+	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0)
+}
+
+// Exec runs a program in the place of this one, which Enter may have started.
+func Exec(path string, argv []string) error {
+	runtime.LockOSThread() // exec keeps this thread only, and what is of it
+	defer runtime.UnlockOSThread()
+	if Entered() {
+		if err := endWithParent(); err != nil {
+			return err
+		}
+	}
+	return &os.PathError{Op: "exec", Path: path, Err: unix.Exec(path, argv, os.Environ())}
 }
 
 // Enter runs this program again with args, the first of which is its name, as root of a new user namespace with a mount
