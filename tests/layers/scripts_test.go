@@ -131,7 +131,7 @@ func busybox() ([]stack.Line, error) {
 	}
 	mode := []stack.Attr{{Key: "mode", Value: "0755"}}
 	lines := []stack.Line{{Verb: "dir", Args: []string{"bin"}, Attrs: mode}, {Verb: "file", Args: []string{"bin/busybox", string(program)}, Attrs: mode}}
-	for _, applet := range strings.Fields("sh cat echo ls rm mkdir touch ln sleep test stat id chown dd grep") {
+	for _, applet := range strings.Fields("sh cat echo ls rm mkdir touch ln sleep test stat id chown dd grep wc") {
 		lines = append(lines, stack.Line{Verb: "link", Args: []string{"bin/" + applet, "bin/busybox"}})
 	}
 	return lines, nil
