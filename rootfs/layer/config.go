@@ -68,6 +68,11 @@ func (s *Store) options(b *Bundle, o CreateOptions, layers *stack) (convert.Opti
 		c.Root = s.rootMount(b, layers)
 	}
 	if b.Userns != nil {
+		ns, err := userns.Open(*b.Userns) // now, not when the container starts, it is told what cannot be
+		if err != nil {
+			return c, err
+		}
+		ns.Close()
 		c.UIDMappings, c.GIDMappings = b.Userns.UIDs, b.Userns.GIDs
 	}
 	if !o.Rootless {

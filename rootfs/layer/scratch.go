@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"context"
 	"os"
 
 	"berth/rootfs/layer/overlay"
@@ -35,6 +36,11 @@ func (s *Store) mountScratch(b *Bundle) error {
 	if b.Size == 0 {
 		return nil
 	}
+	held, err := s.lockName(context.Background(), b.ID+"-"+scratchDir) // of two at once both would mount it
+	if err != nil {
+		return err
+	}
+	defer held.free()
 	return s.scratch(b).Mount()
 }
 

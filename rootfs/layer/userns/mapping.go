@@ -180,17 +180,25 @@ func Remapped(text string) (Mapping, error) {
 		number = u.Uid
 	}
 	var m Mapping
-	for k, ids := range map[kind]*[]specs.LinuxIDMapping{uid: &m.UIDs, gid: &m.GIDs} {
-		ranges, err := grantedTo(k, text, number)
-		if err != nil {
-			return Mapping{}, err
-		}
-		if *ids = appendRanges(nil, ranges); len(*ids) == 0 {
-			return Mapping{}, &fault.Error{Op: "map ids", Path: k.grants(), Msg: "it grants " + strconv.Quote(text) + " none",
-				Hint: fmt.Sprintf("add a line %s:100000:65536, or give UID:GID:SIZE", text)}
-		}
+	var err error
+	if m.UIDs, err = pool(uid, text, number); err == nil {
+		m.GIDs, err = pool(gid, text, number)
 	}
-	return m, nil
+	return m, err
+}
+
+// pool is what a user is granted, from 0 up.
+func pool(k kind, name string, number int) ([]specs.LinuxIDMapping, error) {
+	ranges, err := grantedTo(k, name, number)
+	if err != nil {
+		return nil, err
+	}
+	ids := appendRanges(nil, ranges)
+	if len(ids) == 0 {
+		return nil, &fault.Error{Op: "map ids", Path: k.grants(), Msg: "it grants " + strconv.Quote(name) + " none",
+			Hint: fmt.Sprintf("add a line %s:100000:65536, or give UID:GID:SIZE", name)}
+	}
+	return ids, nil
 }
 
 // Parse reads mappings CONTAINER:HOST:SIZE, one each; without groups they are those of users.
