@@ -248,8 +248,8 @@ func (s *Store) open(b *Bundle, layers *stack) (*os.File, error) {
 	return overlay.Open(how)
 }
 
-// view mounts what the image of a bundle has, attached nowhere, with the owners that it has there. It opens the layers for
-// itself: before Linux 6.15 an image is no use for a second mount.
+// view mounts the layers of a bundle to be looked at, attached nowhere, with the owners that the image has. It opens them
+// for itself: before Linux 6.15 an EROFS image is no use for a second mount.
 func (s *Store) view(b *Bundle) (*os.File, error) {
 	layers, err := s.openCovered(b)
 	if err != nil {
@@ -257,8 +257,8 @@ func (s *Store) view(b *Bundle) (*os.File, error) {
 	}
 	defer layers.Close()
 	how := s.overlay(b, layers)
-	how.Upper, how.Work, how.Volatile, how.Empty = "", "", false, b.Rootfs()
-	return overlay.Open(how)
+	how.Upper, how.Empty = "", b.Rootfs() // there may be as many layers as the kernel takes
+	return overlay.Open(how.View())
 }
 
 // mountName is how mountinfo tells a bundle's overlay from others.

@@ -44,8 +44,8 @@ func (s *Store) mountScratch(b *Bundle) error {
 	return s.scratch(b).Mount()
 }
 
-// settle makes what was written to a volatile bundle last, so that its upper directory can be used again: the kernel's mark
-// says that it may have missed something (overlayfs.rst, "Volatile mount"). Nothing may use it.
+// settle makes what was written to a volatile bundle last, so that the runtime can use its upper directory again: the
+// kernel's mark says that it may have missed something (overlayfs.rst, "Volatile mount"). Nothing may use it.
 func (s *Store) settle(b *Bundle) error {
 	mark := s.work(b.ID) + "/work/incompat"
 	if there, err := exists(mark); err != nil || !there {
@@ -64,10 +64,10 @@ func (s *Store) unmount(b *Bundle, detach, all bool) error {
 			return err
 		}
 	}
-	if b.Volatile && !all {
+	switch {
+	case b.Volatile && !all && b.Form == InConfig:
 		return s.settle(b)
-	}
-	if b.Size == 0 {
+	case b.Size == 0, b.Volatile && !all:
 		return nil
 	}
 	return s.scratch(b).Unmount(detach)
