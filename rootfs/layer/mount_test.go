@@ -10,7 +10,7 @@ func TestRootIs(t *testing.T) {
 		"71 70 0:45 / /proc rw - proc proc rw\n"
 	for _, c := range []struct {
 		mountinfo, name string
-		want             bool
+		want            bool
 	}{
 		{container, "berth-layer-x", true},
 		{container, "berth-layer-y", false},
