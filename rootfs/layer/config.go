@@ -16,21 +16,12 @@ import (
 
 // configure writes a bundle's config.json, fills its volumes and mounts its root file system.
 func (s *Store) configure(i *Image, b *Bundle, o CreateOptions, layers *stack) error {
-	var mount *os.File
-	var err error
-	if b.Form == Mounted {
-		if mount, err = s.open(b, layers); err != nil {
-			return err
-		}
-		defer mount.Close()
+	mount, view, err := s.openBoth(b, layers)
+	if err != nil {
+		return err
 	}
-	view := mount
-	if b.Form != Mounted || b.Userns != nil {
-		if view, err = s.view(b); err != nil {
-			return err
-		}
-		defer view.Close()
-	}
+	defer view.Close()
+	defer mount.Close() // the same, another, or nil
 	options, err := s.options(b, o, layers)
 	if err != nil {
 		return err
@@ -58,6 +49,21 @@ func (s *Store) configure(i *Image, b *Bundle, o CreateOptions, layers *stack) e
 		return err
 	}
 	return nil
+}
+
+// openBoth mounts what is to be attached, nil where that is the runtime's, and what is to be looked at.
+func (s *Store) openBoth(b *Bundle, layers *stack) (mount, view *os.File, err error) {
+	if b.Form == InConfig {
+		view, err = s.view(b, layers)
+		return nil, view, err
+	}
+	if mount, err = s.open(b, layers); err != nil || b.Userns == nil {
+		return mount, mount, err
+	}
+	if view, err = s.viewAgain(b); err != nil {
+		mount.Close()
+	}
+	return mount, view, err
 }
 
 // options are how an image's configuration becomes the bundle's.
@@ -140,7 +146,7 @@ func (s *Store) fillVolumes(b *Bundle) error {
 	if there, err := exists(s.volumes(b)); there || err != nil || len(b.Volumes) == 0 {
 		return err
 	}
-	root, err := s.view(b)
+	root, err := s.viewAgain(b)
 	if err != nil {
 		return err
 	}

@@ -248,17 +248,21 @@ func (s *Store) open(b *Bundle, layers *stack) (*os.File, error) {
 	return overlay.Open(how)
 }
 
-// view mounts the layers of a bundle to be looked at, attached nowhere, with the owners that the image has. It opens them
-// for itself: before Linux 6.15 an EROFS image is no use for a second mount.
-func (s *Store) view(b *Bundle) (*os.File, error) {
+// view mounts the layers of a bundle to be looked at, attached nowhere, with the owners that the image has.
+func (s *Store) view(b *Bundle, layers *stack) (*os.File, error) {
+	how := s.overlay(b, layers)
+	how.Upper, how.Empty = "", b.Rootfs() // there may be as many layers as the kernel takes
+	return overlay.Open(how.View())
+}
+
+// viewAgain is view where the layers have been mounted: before Linux 6.15 an EROFS image is no use for a second mount.
+func (s *Store) viewAgain(b *Bundle) (*os.File, error) {
 	layers, err := s.openCovered(b)
 	if err != nil {
 		return nil, err
 	}
 	defer layers.Close()
-	how := s.overlay(b, layers)
-	how.Upper, how.Empty = "", b.Rootfs() // there may be as many layers as the kernel takes
-	return overlay.Open(how.View())
+	return s.view(b, layers)
 }
 
 // mountName is how mountinfo tells a bundle's overlay from others.
