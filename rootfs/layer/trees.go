@@ -6,8 +6,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"berth/libcontainer/fault"
 )
@@ -16,22 +19,21 @@ import (
 // mount of config.json cannot be made of images. A tree goes with its layer.
 func (s *Store) unpackTrees(ctx context.Context, diffIDs []digest.Digest) error {
 	f := finisher{s: s}
-	for _, d := range diffIDs {
-		m, err := s.meta(d)
-		if err != nil {
-			return err
-		}
-		if m.Backend == Directory {
-			continue
-		}
-		if err := s.unpackTree(ctx, &f, d, m); err != nil {
-			return err
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(4 * runtime.NumCPU()) // most of them wait for the disk, together
+	for n, d := range diffIDs {
+		if !slices.Contains(diffIDs[:n], d) {
+			group.Go(func() error { return s.unpackTree(ctx, &f, d) })
 		}
 	}
-	return nil
+	return group.Wait()
 }
 
-func (s *Store) unpackTree(ctx context.Context, f *finisher, diffID digest.Digest, m *Meta) error {
+func (s *Store) unpackTree(ctx context.Context, f *finisher, diffID digest.Digest) error {
+	m, err := s.meta(diffID)
+	if err != nil || m.Backend == Directory {
+		return err
+	}
 	held, err := s.lockName(ctx, diffID.Encoded())
 	if err != nil {
 		return err
