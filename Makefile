@@ -80,6 +80,9 @@ test-security: bin/berth setup-test ## what got out of other runtimes, one line 
 test-managers: bin/berth setup-managers ## under Docker, Swarm, Podman, Buildah, containerd and by hand, beside runc (root; BERTH_MANAGERS=REGEXP for some cases)
 	@cd tests/managers && $(GO_TEST) -count=1
 
+bench-layers: bin/berth-layer setup-layers ## how fast an image of 1 GB is unpacked, beside other tools (root; ARGS='-n ROUNDS -tool REGEXP -on DIR')
+	CGO_ENABLED=0 go run ./tests/layers/bench $(ARGS)
+
 layers-matrix: bin/berth-layer setup-layers ## what layers can contain, through each tool that unpacks them (root; CASE=REGEXP, TOOL=REGEXP, WHY=1 for reasons)
 	CGO_ENABLED=0 go run ./tests/layers/matrix -case '$(CASE)' -tool '$(TOOL)' $(if $(WHY),-why)
 
@@ -133,5 +136,5 @@ help: ## this list
 
 .DEFAULT_GOAL := all
 .PHONY: all setup setup-build setup-test setup-vm setup-managers check lint lint-c test validation validation-peers \
-	test-security test-managers layers-matrix test-vm vm-shell vulncheck bench demo man completions install deb clean \
+	test-security test-managers layers-matrix bench-layers test-vm vm-shell vulncheck bench demo man completions install deb clean \
 	cross-arm64 help
