@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -129,13 +130,17 @@ type images struct{ limits Limits }
 
 func (*images) backend() Backend { return EROFS }
 
+// teeSize is how much of a tar is written at once.
+const teeSize = 256 << 10
+
 func (i *images) unpack(ctx context.Context, dir string, diffID digest.Digest, r io.Reader) (*Meta, error) {
 	tar, err := os.OpenFile(dir+"/layer.tar", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	defer tar.Close()
-	builder, content, err := i.build(ctx, io.TeeReader(r, tar))
+	// Headers are read in pieces of 512 bytes, which would be written as they are read.
+	builder, content, err := i.build(ctx, bufio.NewReaderSize(io.TeeReader(r, tar), teeSize))
 	if err != nil {
 		return nil, err
 	}
