@@ -54,6 +54,7 @@ func (r *runner) pull(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	options.SizeOnly = true // Pull computes the digests, and forgets what has a wrong one
 	src, err := transport.Open(c.Context, ref, options)
 	if err != nil {
 		return err
