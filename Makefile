@@ -31,7 +31,7 @@ bin/berth: setup-build ## (go build decides whether there is something to do)
 LAYER_LDFLAGS := $(if $(VERSION),-X berth/rootfs/cmd/command.version=$(VERSION)) $(if $(COMMIT),-X berth/rootfs/cmd/command.commit=$(COMMIT))
 .PHONY: bin/berth-layer
 bin/berth-layer: ## the layer tool; nothing of it is in berth
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w $(LAYER_LDFLAGS)' -o $@ ./rootfs/cmd/berth-layer
+	CGO_ENABLED=0 go build -trimpath -tags '$(TAGS)' -ldflags '-s -w $(LAYER_LDFLAGS)' -o $@ ./rootfs/cmd/berth-layer
 
 cross-arm64: setup-test ## build bin/berth-arm64 with Debian's cross compiler
 	GOARCH=arm64 CC=aarch64-linux-gnu-gcc \

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
@@ -297,10 +298,17 @@ func (s *Store) lowerOf(path string, m *Meta) (overlayfs.Layer, overlay.Tree, io
 
 type closers []io.Closer
 
+// Close closes several at once: for each mount the kernel waits for a grace period.
 func (all closers) Close() error {
-	var errs []error
-	for _, c := range all {
-		errs = append(errs, c.Close())
+	var group errgroup.Group
+	group.SetLimit(8)
+	errs := make([]error, len(all))
+	for n, c := range all {
+		group.Go(func() error {
+			errs[n] = c.Close()
+			return nil
+		})
 	}
+	_ = group.Wait()
 	return errors.Join(errs...)
 }
