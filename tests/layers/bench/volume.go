@@ -63,15 +63,18 @@ func (v *volume) use(work func(dir string) error) (err error) {
 	return work(v.mountpoint())
 }
 
-// unmount waits for who is still on the way out.
-func (v *volume) unmount() (err error) {
-	for range 50 {
-		if err = unix.Unmount(v.mountpoint(), 0); err != unix.EBUSY {
-			break
+// unmount unmounts what is mounted in it, too (containers-storage leaves a mount), and waits for who is still on the way out.
+func (v *volume) unmount() error {
+	for try := 0; ; try++ {
+		out, err := exec.Command("umount", "-R", v.mountpoint()).CombinedOutput()
+		if err == nil {
+			return nil
+		}
+		if try == 50 {
+			return fmt.Errorf("umount: %s", out)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	return os.NewSyscallError("umount", err)
 }
 
 // sync has everything on the disk.
