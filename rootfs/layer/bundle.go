@@ -128,6 +128,11 @@ type RemoveOptions struct {
 
 // RemoveBundle unmounts a bundle and removes what the store has of it, and of its directory what Create has made.
 func (s *Store) RemoveBundle(ctx context.Context, path string, o RemoveOptions) error {
+	store, err := s.lockStore(ctx, unix.LOCK_SH)
+	if err != nil {
+		return err
+	}
+	defer store.free()
 	b, err := s.FindBundle(path)
 	if err != nil {
 		return err

@@ -29,8 +29,8 @@ type batch struct {
 	done  chan error
 }
 
-// name syncs the file system and renames; it returns when content and names will last. What has the name already is as
-// good, and stays.
+// name syncs the file system and renames; it returns when content and names will last. A complete layer that has the name
+// already is as good, and stays.
 func (f *finisher) name(names ...renaming) error {
 	b := batch{names, make(chan error, 1)}
 	f.mu.Lock()
@@ -65,7 +65,7 @@ func (f *finisher) finish(batches []batch) {
 		outcome[n] = synced
 		for _, r := range b.names {
 			if outcome[n] == nil {
-				outcome[n] = renameNew(r.from, r.to)
+				outcome[n] = f.s.renameNew(r.from, r.to)
 				parents[filepath.Dir(r.to)] = true
 			}
 		}
@@ -79,19 +79,28 @@ func (f *finisher) finish(batches []batch) {
 	}
 }
 
-// renameNew renames unless the name is taken.
-func renameNew(from, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	switch err {
-	case nil, unix.EEXIST:
-		return nil
-	case unix.EINVAL: // a file system without the flag: rename does not replace a directory that has something in it
-		if err := os.Rename(from, to); err != nil && !os.IsExist(err) {
+// renameNew gives a blob or a layer its name. A blob replaces what has the name: nobody would have fetched it if that
+// were whole. A layer stays; what is left of one goes.
+func (s *Store) renameNew(from, to string) error {
+	if info, err := os.Lstat(from); err != nil || !info.IsDir() {
+		return errors.Join(err, os.Rename(from, to))
+	}
+	switch whole, err := exists(to + "/meta.json"); {
+	case whole || err != nil:
+		return err
+	}
+	if left, err := exists(to); err != nil {
+		return err
+	} else if left {
+		if err := s.discard(to); err != nil {
 			return err
 		}
+	}
+	err := os.Rename(from, to)
+	if whole, _ := exists(to + "/meta.json"); whole { // by us, or by somebody at the same moment
 		return nil
 	}
-	return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	return err
 }
 
 // syncFS puts on the disk what has been written to the file system of dir.

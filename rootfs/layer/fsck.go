@@ -46,7 +46,10 @@ func (s *Store) Fsck(ctx context.Context, o FsckOptions) ([]Fault, error) {
 			return c.found, context.Cause(ctx)
 		}
 	}
-	return c.found, nil
+	if o.Repair { // what was replaced
+		_, err = s.emptyTrash()
+	}
+	return c.found, err
 }
 
 type checker struct {
@@ -70,17 +73,25 @@ func (c *checker) report(what, name, why string, mend func() error) {
 	c.found = append(c.found, f)
 }
 
-// leftovers are staged things of processes that have ended, and the trash. Under the exclusive lock nothing staged can
-// be anybody's.
+// leftovers are staged things of processes that have ended, and trash that nobody empties. Under the exclusive lock
+// nothing staged can be anybody's.
 func (c *checker) leftovers() error {
-	for _, dir := range []string{stagingDir, trashDir} {
-		entries, err := os.ReadDir(c.s.path(dir))
+	for _, name := range []string{stagingDir, trashDir} {
+		dir, err := os.Open(c.s.path(name))
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		if unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+			continue
+		}
+		entries, err := dir.ReadDir(-1)
 		if err != nil {
 			return err
 		}
 		for _, e := range entries {
-			path := c.s.path(dir, e.Name())
-			c.report("leftover", dir+"/"+e.Name(), "of a process that was killed", func() error { return removeAll(path) })
+			path := c.s.path(name, e.Name())
+			c.report("leftover", name+"/"+e.Name(), "of a process that was killed", func() error { return removeAll(path) })
 		}
 	}
 	return nil

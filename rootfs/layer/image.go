@@ -63,7 +63,7 @@ func (s *Store) document(d ocispec.Descriptor) ([]byte, error) {
 // writeBlob keeps a small document and describes it.
 func (s *Store) writeBlob(mediaType string, data []byte) (ocispec.Descriptor, error) {
 	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
-	if s.hasBlob(d) {
+	if _, err := s.document(d); err == nil { // one that is damaged is replaced
 		return d, nil
 	}
 	return d, s.writeFile(blobsDir+"/"+d.Digest.Encoded(), data)

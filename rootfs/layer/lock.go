@@ -26,9 +26,12 @@ func (s *Store) lockStore(ctx context.Context, how int) (*lock, error) {
 	return flock(ctx, f, how)
 }
 
+// indexLock is the name of the lock of index.json. Its file stays.
+const indexLock = "index"
+
 // lockIndex waits for the lock of index.json.
 func (s *Store) lockIndex(ctx context.Context) (*lock, error) {
-	f, err := os.OpenFile(s.path(locksDir, "index"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(s.path(locksDir, indexLock), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -48,14 +51,22 @@ func (s *Store) lockName(ctx context.Context, name string) (*lock, error) {
 			return nil, err
 		}
 		// Who held it before has removed the file that was waited for.
-		if is, err := os.Stat(path); err == nil {
-			if was, err := f.Stat(); err == nil && os.SameFile(is, was) {
-				l.path = path
-				return l, nil
-			}
+		if l.named(path) {
+			l.path = path
+			return l, nil
 		}
 		l.free()
 	}
+}
+
+// named says whether the locked file still has its name.
+func (l *lock) named(path string) bool {
+	is, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	was, err := l.file.Stat()
+	return err == nil && os.SameFile(is, was)
 }
 
 // flock takes a lock on an open file, which it owns from now on.

@@ -2,6 +2,7 @@ package layer
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 
@@ -17,61 +18,100 @@ import (
 // kept as it comes. It is for one reader.
 type input struct {
 	io.Reader
-	path   string // of the file that has it, or gets it
-	file   *os.File
-	remote io.Closer
+	path    string // of the file that has it, or gets it
+	file    *os.File
+	partial bool  // it is not a blob of the store yet
+	kept    int64 // bytes that an earlier pull has fetched
+	remote  io.ReadCloser
+	broken  error // what the source said in the place of the rest
 }
 
 // open opens the blob that d describes, wherever it is.
-func (p *pull) open(ctx context.Context, d ocispec.Descriptor, here bool) (*input, error) {
-	if here {
-		f, err := os.Open(p.s.blob(d.Digest))
+func (p *pull) open(ctx context.Context, d ocispec.Descriptor) (*input, error) {
+	for {
+		if p.s.hasBlob(d) {
+			f, err := os.Open(p.s.blob(d.Digest))
+			if err != nil {
+				return nil, err
+			}
+			return &input{Reader: f, path: f.Name(), file: f}, nil
+		}
+		f, err := p.s.lockPartial(ctx, d.Digest)
 		if err != nil {
 			return nil, err
 		}
-		return &input{Reader: f, path: f.Name(), file: f}, nil
+		if p.s.hasBlob(d) { // whoever had the lock has brought it
+			f.Close()
+			continue
+		}
+		in := &input{path: f.Name(), file: f, partial: true}
+		if err := in.resume(ctx, p.src, d); err != nil {
+			in.close()
+			return nil, err
+		}
+		return in, nil
 	}
-	f, err := os.OpenFile(p.s.path(partialDir, d.Digest.Encoded()), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	in := &input{path: f.Name(), file: f}
-	if err := in.resume(ctx, p.src, d); err != nil {
-		in.close()
-		return nil, err
-	}
-	return in, nil
 }
 
-// resume reads what is in the file, and then the rest from the source. The lock is for another layer that claims to come
-// from the same blob.
-func (in *input) resume(ctx context.Context, src transport.Source, d ocispec.Descriptor) error {
-	if err := unix.Flock(int(in.file.Fd()), unix.LOCK_EX); err != nil {
-		return &os.PathError{Op: "flock", Path: in.path, Err: err}
+// lockPartial opens the file of an unfinished blob and waits for its lock: another layer may claim to come from the same
+// blob. Who had the lock may have made the file a blob, or removed it; then there is a new one.
+func (s *Store) lockPartial(ctx context.Context, d digest.Digest) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(s.path(partialDir, d.Encoded()), os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		held, err := flock(ctx, f, unix.LOCK_EX)
+		if err != nil {
+			return nil, err
+		}
+		if held.named(f.Name()) {
+			return f, nil
+		}
+		held.free()
 	}
+}
+
+// resume reads what is in the file, and then the rest from the source.
+func (in *input) resume(ctx context.Context, src transport.Source, d ocispec.Descriptor) error {
 	info, err := in.file.Stat()
 	if err != nil {
 		return err
 	}
-	have := info.Size()
-	if have > d.Size { // of a descriptor that lied
-		have = 0
+	in.kept = info.Size()
+	if in.kept > d.Size { // of a descriptor that lied
+		in.kept = 0
 		if err := in.file.Truncate(0); err != nil {
 			return err
 		}
 	}
-	kept := io.NewSectionReader(in.file, 0, have)
-	if have == d.Size {
+	kept := io.NewSectionReader(in.file, 0, in.kept)
+	if in.kept == d.Size {
 		in.Reader = kept
 		return nil
 	}
-	rest, err := src.Blob(ctx, d, have)
-	if err != nil {
+	if in.remote, err = src.Blob(ctx, d, in.kept); err != nil {
 		return err
 	}
-	in.remote = rest
-	in.Reader = io.MultiReader(kept, io.TeeReader(rest, io.NewOffsetWriter(in.file, have)))
+	in.Reader = io.MultiReader(kept, io.TeeReader(fetched{in}, io.NewOffsetWriter(in.file, in.kept)))
 	return nil
+}
+
+// fetched is the rest of a blob, as the source gives it.
+type fetched struct{ *input }
+
+func (f fetched) Read(p []byte) (int, error) {
+	n, err := f.remote.Read(p)
+	if err != nil && err != io.EOF {
+		f.broken = err
+	}
+	return n, err
+}
+
+// spoilt says whether an error of reading may be due to what is in the file, so that no pull gets further with it. It is
+// not where the source or the disk has failed, or somebody has interrupted: then the next pull goes on from here.
+func (in *input) spoilt(ctx context.Context, err error) bool {
+	return in.partial && in.broken == nil && ctx.Err() == nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT)
 }
 
 // forget removes what was fetched.

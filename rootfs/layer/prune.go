@@ -35,13 +35,7 @@ func (s *Store) RemoveImage(ctx context.Context, refs ...string) (*Removed, erro
 		}
 		names = append(names, some...)
 	}
-	err := s.changeIndex(ctx, func(x *ocispec.Index) error {
-		for _, name := range names {
-			removeTag(x, name)
-		}
-		return nil
-	})
-	if err != nil {
+	if err := s.untag(ctx, names); err != nil {
 		return nil, err
 	}
 	// Somebody who pulls for minutes does not hold up who removes a name.
@@ -54,6 +48,21 @@ func (s *Store) RemoveImage(ctx context.Context, refs ...string) (*Removed, erro
 	}
 	out.Names = names
 	return out, err
+}
+
+// untag takes names out of the index. An image that loses its last one is garbage.
+func (s *Store) untag(ctx context.Context, names []string) error {
+	held, err := s.lockStore(ctx, unix.LOCK_SH)
+	if err != nil {
+		return err
+	}
+	defer held.free()
+	return s.changeIndex(ctx, func(x *ocispec.Index) error {
+		for _, name := range names {
+			removeTag(x, name)
+		}
+		return nil
+	})
 }
 
 // patience is how long removing a name waits for those who add to the store.

@@ -2,7 +2,6 @@ package layer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
-	"berth/rootfs/layer/blob"
 	"berth/rootfs/layer/transport"
 )
 
@@ -198,7 +196,10 @@ func (p *pull) layer(ctx context.Context, d ocispec.Descriptor, diffID digest.Di
 		track.End(Exists)
 		return Exists, nil
 	}
-	err = p.bring(ctx, d, diffID, hasBlob, hasLayer, track)
+	resumed, err := p.bring(ctx, d, diffID, hasLayer, track)
+	if err != nil && resumed { // what an earlier pull had fetched was wrong: once more, without it
+		_, err = p.bring(ctx, d, diffID, hasLayer, track)
+	}
 	outcome := map[[2]bool]Outcome{{true, false}: Unpacked, {false, true}: Fetched, {false, false}: Added}[[2]bool{hasBlob, hasLayer}]
 	if err == nil {
 		track.End(outcome)
@@ -206,15 +207,17 @@ func (p *pull) layer(ctx context.Context, d ocispec.Descriptor, diffID digest.Di
 	return outcome, err
 }
 
-func (p *pull) bring(ctx context.Context, d ocispec.Descriptor, diffID digest.Digest, hasBlob, hasLayer bool, track Track) error {
-	in, err := p.open(ctx, d, hasBlob)
+// bring fetches what of a blob is not here and unpacks it. Retry is true where the error may be due to what an earlier
+// pull had fetched, which is gone then.
+func (p *pull) bring(ctx context.Context, d ocispec.Descriptor, diffID digest.Digest, hasLayer bool, track Track) (retry bool, err error) {
+	in, err := p.open(ctx, d)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer in.close()
 	stage, err := p.s.stage()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer stage.end()
 
@@ -230,19 +233,19 @@ func (p *pull) bring(ctx context.Context, d ocispec.Descriptor, diffID digest.Di
 		_, err := unpackInto(ctx, p.unpacker, made, diffID, plain)
 		return err
 	})
-	var wrong *blob.Mismatch
-	if errors.As(err, &wrong) {
-		in.forget() // resumed, it would never be right
-	}
 	if err != nil {
-		return err
+		if !in.spoilt(ctx, err) {
+			return false, err
+		}
+		in.forget()
+		return in.kept > 0, err
 	}
 	var names []renaming
-	if !hasBlob {
+	if in.partial {
 		names = append(names, renaming{from: in.path, to: p.s.blob(d.Digest)})
 	}
 	if !hasLayer {
 		names = append(names, renaming{from: made, to: p.s.layer(diffID)})
 	}
-	return p.finisher.name(names...)
+	return false, p.finisher.name(names...)
 }

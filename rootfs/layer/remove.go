@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 )
 
 // removeAll is os.RemoveAll for trees that an image made: directories without write permission are no obstacle to an
@@ -32,5 +31,3 @@ func blocks(info fs.FileInfo) int64 {
 	}
 	return info.Size()
 }
-
-func olderThanAMinute(t time.Time) bool { return time.Since(t) > time.Minute }

@@ -106,21 +106,19 @@ func (s *Store) path(elem ...string) string {
 
 // writeFile replaces a file whole, or not at all.
 func (s *Store) writeFile(name string, data []byte) error {
-	f, err := os.CreateTemp(s.path(stagingDir), "file-")
+	f, err := s.stageFile()
 	if err != nil {
 		return err
 	}
+	defer f.Close() // after the renaming: as long as it is open it is nobody's garbage
 	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	for _, next := range []func() error{func() error { return f.Chmod(0o644) }, f.Sync} {
-		if err == nil {
-			err = next()
-		}
+	if _, err := f.Write(data); err != nil {
+		return err
 	}
-	if closed := f.Close(); err == nil {
-		err = closed
+	if err := f.Chmod(0o644); err != nil {
+		return err
 	}
-	if err != nil {
+	if err := f.Sync(); err != nil {
 		return err
 	}
 	return s.rename(f.Name(), s.path(name))
