@@ -163,7 +163,7 @@ func (s *Store) RemoveBundle(ctx context.Context, path string, o RemoveOptions) 
 
 // removeBundleDir removes what Create makes in a bundle's directory, and the directory if nothing else is in it.
 func removeBundleDir(path string) error {
-	for _, name := range []string{"config.json", "rootfs", ""} {
+	for _, name := range []string{"config.json", ".config.json", "rootfs", ""} {
 		err := unix.Unlink(filepath.Join(path, name))
 		if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) {
 			err = unix.Rmdir(filepath.Join(path, name))

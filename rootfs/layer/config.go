@@ -2,6 +2,7 @@ package layer
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -37,18 +38,28 @@ func (s *Store) configure(i *Image, b *Bundle, o CreateOptions, layers *stack) e
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(b.Path, "config.json")
-	if err := os.WriteFile(path, append(data, '\n'), 0o600); err != nil {
-		return err
+	if mount != nil {
+		if err := overlay.Attach(mount, b.Rootfs()); err != nil {
+			return err
+		}
 	}
-	if mount == nil {
-		return nil
-	}
-	if err := overlay.Attach(mount, b.Rootfs()); err != nil {
-		os.Remove(path)
-		return err
+	if err := s.complete(b, append(data, '\n')); err != nil {
+		return errors.Join(err, s.unmount(b, true))
 	}
 	return nil
+}
+
+// complete writes config.json, whole or not at all. A bundle that has one is complete.
+func (s *Store) complete(b *Bundle, data []byte) error {
+	staged := filepath.Join(b.Path, ".config.json")
+	if err := os.Remove(staged); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	defer os.Remove(staged)
+	if err := writeSynced(staged, data, 0o600); err != nil {
+		return err
+	}
+	return s.rename(staged, filepath.Join(b.Path, "config.json"))
 }
 
 // openBoth mounts what is to be attached, nil where that is the runtime's, and what is to be looked at.

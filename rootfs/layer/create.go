@@ -99,11 +99,15 @@ func (b *Bundle) check(rootless bool) error {
 // record makes the store's directory of a bundle. What is in it first is its needs: from then on no layer goes.
 func (s *Store) record(b *Bundle, undo *fault.Undo) error {
 	dir := s.path(bundlesDir, b.ID)
-	switch taken, err := exists(dir); {
+	switch taken, err := s.taken(b.ID); {
 	case err != nil:
 		return err
 	case taken:
 		return &fault.Error{Op: "create the bundle", Path: b.Path, Msg: "it is there already", Code: "bundle-exists", Hint: "berth-layer rm removes it"}
+	}
+	// Before there is a record: what is there is somebody's, and not of a bundle that was not completed.
+	if err := vacant(b); err != nil {
+		return err
 	}
 	stage, err := s.stage()
 	if err != nil {
@@ -124,7 +128,10 @@ func (s *Store) record(b *Bundle, undo *fault.Undo) error {
 	if err != nil {
 		return err
 	}
-	if err := writeSynced(filepath.Join(made, "bundle.json"), append(data, '\n')); err != nil {
+	if err := writeSynced(filepath.Join(made, "bundle.json"), append(data, '\n'), 0o644); err != nil {
+		return err
+	}
+	if err := syncDir(made); err != nil {
 		return err
 	}
 	if err := s.rename(made, dir); err != nil {
@@ -134,8 +141,8 @@ func (s *Store) record(b *Bundle, undo *fault.Undo) error {
 	return nil
 }
 
-func writeSynced(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+func writeSynced(path string, data []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
@@ -152,6 +159,55 @@ func (s *Store) discardNow(path string) error {
 	return err
 }
 
+// taken says whether there is a bundle of an ID. What is left of one whose making was killed goes. Its lock is held.
+func (s *Store) taken(id string) (bool, error) {
+	b, err := s.bundle(id)
+	if os.IsNotExist(err) {
+		return exists(s.path(bundlesDir, id))
+	}
+	if err != nil {
+		return true, err
+	}
+	if made, err := s.made(b); made || err != nil {
+		return true, err
+	}
+	return false, s.unmake(b)
+}
+
+// made says whether a bundle is complete: its config.json is written last. One that somebody has written to is none that
+// was not made.
+func (s *Store) made(b *Bundle) (bool, error) {
+	if there, err := exists(filepath.Join(b.Path, "config.json")); there || err != nil {
+		return true, err
+	}
+	written, err := os.ReadDir(s.upper(b.ID))
+	if os.IsNotExist(err) {
+		return false, nil
+	}
+	return len(written) > 0, err
+}
+
+// unmake removes all of a bundle.
+func (s *Store) unmake(b *Bundle) error {
+	if err := s.unmount(b, true); err != nil {
+		return err
+	}
+	if err := removeBundleDir(b.Path); err != nil {
+		return err
+	}
+	return s.discardNow(s.path(bundlesDir, b.ID))
+}
+
+// vacant refuses a directory that has what a bundle would have.
+func vacant(b *Bundle) error {
+	for _, name := range []string{"config.json", "rootfs"} {
+		if there, _ := exists(filepath.Join(b.Path, name)); there {
+			return &fault.Error{Op: "create the bundle", Path: b.Path, Msg: "there is a " + name + " in it", Hint: "name another directory, which need not exist"}
+		}
+	}
+	return nil
+}
+
 // makeBundleDir makes the bundle's directory with rootfs in it.
 func makeBundleDir(b *Bundle, undo *fault.Undo) error {
 	switch err := os.Mkdir(b.Path, 0o700); {
@@ -159,11 +215,6 @@ func makeBundleDir(b *Bundle, undo *fault.Undo) error {
 		undo.Add(func() error { return os.Remove(b.Path) })
 	case !os.IsExist(err):
 		return fault.From(err, "create the bundle", b.Path)
-	}
-	for _, name := range []string{"config.json", "rootfs"} {
-		if there, _ := exists(filepath.Join(b.Path, name)); there {
-			return &fault.Error{Op: "create the bundle", Path: b.Path, Msg: "there is a " + name + " in it", Hint: "name another directory, which need not exist"}
-		}
 	}
 	if err := os.Mkdir(b.Rootfs(), 0o755); err != nil {
 		return fault.From(err, "create the bundle", b.Path)

@@ -119,6 +119,13 @@ func (c *checker) bundles() error {
 			c.report("bundle", e.Name(), err.Error(), func() error { return c.s.discard(c.s.path(bundlesDir, e.Name())) })
 			continue
 		}
+		if made, err := c.s.made(b); err == nil && !made {
+			c.report("leftover", bundlesDir+"/"+b.ID, "a bundle that was not completed: "+b.Path, func() error { return c.s.unmake(b) })
+			continue
+		}
+		if _, err := c.s.image(b.Manifest); err != nil {
+			c.report("bundle", b.Path, "its image cannot be read: "+err.Error()+"; pulling "+b.Name+" again may bring it back, berth-layer rm removes the bundle", nil)
+		}
 		for n, diffID := range b.Layers {
 			if !c.s.hasLayer(diffID) {
 				c.report("bundle", b.Path, fmt.Sprintf("its layer %d is missing: %s", n+1, diffID), c.unpackAgain(diffID))

@@ -87,7 +87,7 @@ func (s *Store) namesOf(ref string) ([]string, error) {
 // PruneOptions say what Prune takes.
 type PruneOptions struct {
 	DryRun bool
-	// Partial is how old a blob has to be that a pull has not finished.
+	// Partial is how old a blob has to be that a pull has not finished; 0 takes all.
 	Partial time.Duration
 }
 
@@ -98,7 +98,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (*Removed, error) {
 			return nil, err
 		}
 	}
-	return s.collect(ctx, o.Partial, o.DryRun)
+	return s.collect(ctx, max(o.Partial, 1), o.DryRun)
 }
 
 // collect marks what is needed while nobody adds to the store, moves the rest to the trash, and deletes that while others
