@@ -108,6 +108,22 @@ func (s *Store) FindBundle(path string) (*Bundle, error) {
 	return b, err
 }
 
+// lockBundle finds the bundle in the directory path and waits for its lock. Nobody removes or makes it from then on.
+func (s *Store) lockBundle(ctx context.Context, path string) (*Bundle, *lock, error) {
+	b, err := s.FindBundle(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	held, err := s.lockName(ctx, b.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if b, err = s.FindBundle(path); err != nil { // it may be gone meanwhile, or another one
+		held.free()
+	}
+	return b, held, err
+}
+
 // bundlePath is the absolute path of a bundle without symbolic links, so that it has one name.
 func bundlePath(path string) (string, error) {
 	abs, err := filepath.Abs(path)
@@ -133,11 +149,7 @@ func (s *Store) RemoveBundle(ctx context.Context, path string, o RemoveOptions) 
 		return err
 	}
 	defer store.free()
-	b, err := s.FindBundle(path)
-	if err != nil {
-		return err
-	}
-	held, err := s.lockName(ctx, b.ID)
+	b, held, err := s.lockBundle(ctx, path)
 	if err != nil {
 		return err
 	}

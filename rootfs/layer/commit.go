@@ -55,10 +55,11 @@ func (s *Store) Commit(ctx context.Context, bundle string, o CommitOptions) (*Co
 		return nil, err
 	}
 	defer held.free()
-	b, err := s.FindBundle(bundle)
+	b, mine, err := s.lockBundle(ctx, bundle) // half of one that goes is no image
 	if err != nil {
 		return nil, err
 	}
+	defer mine.free()
 	i, err := s.image(b.Manifest)
 	if err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ func (s *Store) configure(i *Image, b *Bundle, o CreateOptions, layers *stack) e
 		}
 	}
 	if err := s.complete(b, append(data, '\n')); err != nil {
-		return errors.Join(err, s.unmount(b, true))
+		return errors.Join(err, s.unmount(b, true, true))
 	}
 	return nil
 }

@@ -189,7 +189,7 @@ func (s *Store) made(b *Bundle) (bool, error) {
 
 // unmake removes all of a bundle.
 func (s *Store) unmake(b *Bundle) error {
-	if err := s.unmount(b, true); err != nil {
+	if err := s.unmount(b, true, true); err != nil {
 		return err
 	}
 	if err := removeBundleDir(b.Path); err != nil {

@@ -13,19 +13,15 @@ import (
 // Mount mounts the root file system of a bundle where it is not mounted, and returns where. Of one whose overlay is in
 // config.json it is the file system of limited size that its container writes to.
 func (s *Store) Mount(ctx context.Context, path string) (string, error) {
-	b, err := s.FindBundle(path)
-	if err != nil {
-		return "", err
-	}
-	if b.Form != Mounted && b.Size == 0 {
-		return "", &fault.Error{Op: "mount", Path: b.Path, Msg: "its overlay is in config.json, for the runtime to mount in the container",
-			Hint: "berth run -b " + b.Path}
-	}
-	held, err := s.lockName(ctx, b.ID)
+	b, held, err := s.lockBundle(ctx, path)
 	if err != nil {
 		return "", err
 	}
 	defer held.free()
+	if b.Form != Mounted && b.Size == 0 {
+		return "", &fault.Error{Op: "mount", Path: b.Path, Msg: "its overlay is in config.json, for the runtime to mount in the container",
+			Hint: "berth run -b " + b.Path}
+	}
 	layers, err := s.openBundle(b)
 	if err != nil {
 		return "", err
@@ -87,11 +83,7 @@ func (s *Store) openCovered(b *Bundle) (*stack, error) {
 
 // Unmount unmounts the root file system of a bundle. What was written is kept.
 func (s *Store) Unmount(ctx context.Context, path string) error {
-	b, err := s.FindBundle(path)
-	if err != nil {
-		return err
-	}
-	held, err := s.lockName(ctx, b.ID)
+	b, held, err := s.lockBundle(ctx, path)
 	if err != nil {
 		return err
 	}
