@@ -6,6 +6,7 @@ import (
 
 // Usage is what an image takes on the disk, in bytes: blobs and unpacked layers.
 type Usage struct {
+	Image  *Image        `json:"-"`
 	Names  []string      `json:"names"`
 	ID     digest.Digest `json:"id"`
 	Shared int64         `json:"shared"` // what other images have too
@@ -44,7 +45,7 @@ func (s *Store) DiskUsage() (*DiskUsage, error) {
 	}
 	out := &DiskUsage{Images: []Usage{}, Bundles: []BundleUsage{}}
 	for n, i := range images {
-		u := Usage{Names: i.Names, ID: i.ID()}
+		u := Usage{Image: i, Names: i.Names, ID: i.ID()}
 		for _, part := range parts[n] {
 			if users[part] > 1 {
 				u.Shared += size[part]

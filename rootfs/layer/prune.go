@@ -57,12 +57,31 @@ func (s *Store) untag(ctx context.Context, names []string) error {
 		return err
 	}
 	defer held.free()
-	return s.changeIndex(ctx, func(x *ocispec.Index) error {
+	remove := func(x *ocispec.Index) error {
 		for _, name := range names {
 			removeTag(x, name)
 		}
 		return nil
-	})
+	}
+	err = s.changeIndex(ctx, remove)
+	if errors.Is(err, unix.ENOSPC) && os.Remove(s.path(reserve)) == nil {
+		err = s.changeIndex(ctx, remove)
+	}
+	return err
+}
+
+// reserve is a file that goes where the disk is so full that not even the index can be written with one name less. It
+// comes back when there is space.
+const (
+	reserve      = "reserve"
+	reserveBytes = 32 << 10
+)
+
+// keepReserve makes the reserve if it is missing and there is space.
+func (s *Store) keepReserve() {
+	if there, err := exists(s.path(reserve)); !there && err == nil {
+		_ = s.writeFile(reserve, make([]byte, reserveBytes))
+	}
 }
 
 // patience is how long removing a name waits for those who add to the store.
@@ -114,6 +133,7 @@ func (s *Store) collect(ctx context.Context, partial time.Duration, dry bool) (*
 		return out, err
 	}
 	_, err = s.emptyTrash()
+	s.keepReserve()
 	return out, err
 }
 

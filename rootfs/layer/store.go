@@ -80,6 +80,7 @@ func (s *Store) prepare() error {
 			return err
 		}
 	}
+	s.keepReserve()
 	return s.writeFile("version", []byte(version)) // last: what has a version is complete
 }
 
@@ -91,7 +92,7 @@ func (s *Store) mayBegin() error {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case "blobs", "layers", "bundles", "tmp", "partial", "locks", "trash", "oci-layout", "index.json", "lost+found":
+		case "blobs", "layers", "bundles", "tmp", "partial", "locks", "trash", "oci-layout", "index.json", reserve, "lost+found":
 		default:
 			return &fault.Error{Op: "begin a store", Path: s.root, Msg: "the directory is not empty: it has " + e.Name()}
 		}

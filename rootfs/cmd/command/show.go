@@ -21,15 +21,11 @@ func (r *runner) imagesCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			images, err := s.Images()
-			if err != nil {
-				return err
-			}
 			usage, err := s.DiskUsage()
 			if err != nil {
 				return err
 			}
-			return r.printImages(images, usage)
+			return r.printImages(usage)
 		}),
 	}
 }
@@ -46,10 +42,10 @@ type imageLine struct {
 	Unique   int64      `json:"unique"`
 }
 
-func (r *runner) printImages(images []*layer.Image, usage *layer.DiskUsage) error {
+func (r *runner) printImages(usage *layer.DiskUsage) error {
 	lines := []imageLine{}
-	for n, i := range images {
-		u := usage.Images[n]
+	for _, u := range usage.Images {
+		i := u.Image
 		lines = append(lines, imageLine{
 			Names: i.Names, ID: i.ID().String(), Digest: i.Descriptor.Digest.String(), Created: i.Config.Created,
 			Platform: i.Platform(), Layers: len(i.DiffIDs()), Size: u.Shared + u.Unique, Unique: u.Unique,
