@@ -38,19 +38,28 @@ type unpacker interface {
 func (s *Store) unpacker(b Backend, limits Limits) (unpacker, error) {
 	switch b {
 	case "", Auto:
-		if erofs.Probe(s.path(stagingDir)) == nil {
+		if s.probe() == nil {
 			return &images{limits: limits}, nil
 		}
 		return &trees{limits: limits}, nil
 	case Directory:
 		return &trees{limits: limits}, nil
 	case EROFS:
-		if err := erofs.Probe(s.path(stagingDir)); err != nil {
+		if err := s.probe(); err != nil {
 			return nil, &fault.Error{Op: "keep layers as EROFS images", Path: s.root, Err: err}
 		}
 		return &images{limits: limits}, nil
 	}
 	return nil, &fault.Error{Op: "choose a backend", Path: string(b), Msg: "there is none of that name", Hint: "dir, erofs or auto"}
+}
+
+// probe tries an image in a directory that no sweep removes.
+func (s *Store) probe() error {
+	stage, err := s.stage()
+	if err != nil {
+		return err
+	}
+	return errors.Join(erofs.Probe(stage.path), stage.end())
 }
 
 // trees keep a layer as a directory: fs.
