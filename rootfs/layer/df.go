@@ -1,6 +1,8 @@
 package layer
 
 import (
+	"slices"
+
 	"github.com/opencontainers/go-digest"
 )
 
@@ -70,16 +72,9 @@ func (s *Store) DiskUsage() (*DiskUsage, error) {
 // parts are the places of all that an image is made of, each once.
 func (s *Store) parts(i *Image) []string {
 	all := []string{s.blob(i.Descriptor.Digest), s.blob(i.ID())}
-	seen := map[digest.Digest]bool{}
 	for n, d := range i.Manifest.Layers {
-		if !seen[d.Digest] {
-			seen[d.Digest] = true
-			all = append(all, s.blob(d.Digest))
-		}
-		if diffID := i.DiffIDs()[n]; !seen[diffID] {
-			seen[diffID] = true
-			all = append(all, s.layer(diffID))
-		}
+		all = append(all, s.blob(d.Digest), s.layer(i.DiffIDs()[n]))
 	}
-	return all
+	slices.Sort(all)
+	return slices.Compact(all)
 }

@@ -92,7 +92,7 @@ func (s *Store) renameNew(from, to string) error {
 	if left, err := exists(to); err != nil {
 		return err
 	} else if left {
-		if err := s.discard(to); err != nil {
+		if err := s.discardNow(to); err != nil {
 			return err
 		}
 	}
