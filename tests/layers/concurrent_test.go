@@ -23,7 +23,7 @@ func TestConcurrent(t *testing.T) {
 			}
 			s := newStore(t, t.TempDir())
 			defer unmountBelow(s.dir)
-			end := time.Now().Add(3 * time.Second)
+			end := time.Now().Add(1500 * time.Millisecond)
 			var all sync.WaitGroup
 			for n := range 10 {
 				all.Go(func() { s.anything(n, backend, end) })

@@ -18,7 +18,7 @@ func TestNoSpace(t *testing.T) {
 		}
 		t.Run(s.name, func(t *testing.T) {
 			failed := 0
-			for free := 0; free <= 160; free += 4 + free/3 {
+			for free := 0; free <= 160; free += 4 + free/2 {
 				if withSpace(t, s, free) {
 					failed++
 				}

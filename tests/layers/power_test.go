@@ -104,7 +104,7 @@ func attach(t *testing.T, s *store, image string) func() {
 	return func() {
 		if mounted {
 			mounted = false
-			unmountBelow(mnt)
+			unmountBelow(mnt + "/bundle")
 			if err := unix.Unmount(mnt, 0); err != nil {
 				t.Error(err)
 			}
