@@ -124,6 +124,14 @@ func (s *Store) lockBundle(ctx context.Context, path string) (*Bundle, *lock, er
 	return b, held, err
 }
 
+// unlessGone is the error of who read a bundle without a lock: that it is not there, where it was removed meanwhile.
+func (s *Store) unlessGone(b *Bundle, err error) error {
+	if _, gone := s.FindBundle(b.Path); gone != nil {
+		return gone
+	}
+	return err
+}
+
 // bundlePath is the absolute path of a bundle without symbolic links, so that it has one name.
 func bundlePath(path string) (string, error) {
 	abs, err := filepath.Abs(path)

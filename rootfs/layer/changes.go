@@ -34,7 +34,7 @@ func (s *Store) Diff(ctx context.Context, bundle string) ([]Change, error) {
 	}
 	found, done, err := s.changes(b, diff.Options{})
 	if err != nil {
-		return nil, err
+		return nil, s.unlessGone(b, err)
 	}
 	defer done()
 	out := []Change{}
@@ -175,19 +175,10 @@ func kindName(k member.Kind) string {
 // openNamed opens the layers of a bundle, with its own changes on top, or of an image.
 func (s *Store) openNamed(name string) (*stack, *Image, error) {
 	if b, err := s.FindBundle(name); err == nil {
-		i, err := s.image(b.Manifest)
+		layers, i, err := s.openWritten(b)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, s.unlessGone(b, err)
 		}
-		layers, err := s.openBundle(b)
-		if err != nil {
-			return nil, nil, err
-		}
-		if err := layers.cover(s.upper(b.ID)); err != nil {
-			layers.Close()
-			return nil, nil, err
-		}
-		layers.Cached = false // the container may change it meanwhile
 		return layers, i, nil
 	}
 	i, err := s.Find(name)
@@ -196,4 +187,22 @@ func (s *Store) openNamed(name string) (*stack, *Image, error) {
 	}
 	layers, err := s.openStack(i.DiffIDs())
 	return layers, i, err
+}
+
+// openWritten opens what a bundle shows: its changes on top of its layers.
+func (s *Store) openWritten(b *Bundle) (*stack, *Image, error) {
+	i, err := s.image(b.Manifest)
+	if err != nil {
+		return nil, nil, err
+	}
+	layers, err := s.openBundle(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := layers.cover(s.upper(b.ID)); err != nil {
+		layers.Close()
+		return nil, nil, err
+	}
+	layers.Cached = false // the container may change it meanwhile
+	return layers, i, nil
 }

@@ -174,6 +174,8 @@ func (s *Store) Find(ref string) (*Image, error) {
 			i, err := s.image(x.Manifests[n])
 			if err == nil {
 				i.Names = namesFor(x, i.Descriptor.Digest)
+			} else if now, e := s.index(); e == nil && !slices.Equal(namesFor(now, x.Manifests[n].Digest), namesFor(x, x.Manifests[n].Digest)) {
+				return s.Find(ref) // it was removed meanwhile: readers have no lock
 			}
 			return i, err
 		}

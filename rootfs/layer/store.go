@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
 )
@@ -51,16 +53,43 @@ func Open(root string, warn func(string)) (*Store, error) {
 // Root is the directory that the store is in.
 func (s *Store) Root() string { return s.root }
 
+// prepare makes what is missing. Of several processes that begin a store one does.
 func (s *Store) prepare() error {
-	switch have, err := os.ReadFile(s.path("version")); {
-	case err == nil && string(have) == version:
-		return nil
-	case err == nil:
-		return &fault.Error{Op: "open the store", Path: s.root,
-			Msg: fmt.Sprintf("its layout is version %q, this program knows %q", strings.TrimSpace(string(have)), strings.TrimSpace(version))}
-	case !os.IsNotExist(err):
+	if begun, err := s.begun(); begun || err != nil {
 		return err
 	}
+	if err := os.MkdirAll(s.root, 0o711); err != nil {
+		return err
+	}
+	dir, err := os.Open(s.root)
+	if err != nil {
+		return err
+	}
+	held, err := flock(context.Background(), dir, unix.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer held.free()
+	if begun, err := s.begun(); begun || err != nil {
+		return err
+	}
+	return s.begin()
+}
+
+// begun tells whether there is a whole store.
+func (s *Store) begun() (bool, error) {
+	have, err := os.ReadFile(s.path("version"))
+	switch {
+	case os.IsNotExist(err):
+		return false, nil
+	case err == nil && string(have) != version:
+		return false, &fault.Error{Op: "open the store", Path: s.root,
+			Msg: fmt.Sprintf("its layout is version %q, this program knows %q", strings.TrimSpace(string(have)), strings.TrimSpace(version))}
+	}
+	return err == nil, err
+}
+
+func (s *Store) begin() error {
 	if err := s.mayBegin(); err != nil {
 		return err
 	}
