@@ -32,8 +32,9 @@
 #define LINK_LIMIT 40 /* as in the kernel's path walk */
 /* A path with ".." in it is given up with EAGAIN where anything on the machine
  * is renamed or mounted during the walk (openat2(2)). A container that does
- * nothing else must not keep others from starting. */
-#define WALK_TRIES 20000
+ * nothing else must not keep others from starting: of a path of forty ".." one
+ * try in some thousands succeeds then, of which each takes microseconds. */
+#define WALK_TRIES 1000000
 
 /* What is looked at takes milliseconds. */
 #define LINGER_MS 10000

@@ -45,7 +45,7 @@ func OpenIn(root int, path string, flags uint64) (fd int, err error) {
 }
 
 // walkTries is WALK_TRIES of nsenter.c.
-const walkTries = 20000
+const walkTries = 1_000_000
 
 // maxFile is more than any file of the kernel or of the runtime's own has.
 const maxFile = 1 << 30
