@@ -86,7 +86,7 @@ bench-layers: bin/berth-layer setup-layers ## how fast an image of 1 GB is unpac
 layers-matrix: bin/berth-layer setup-layers ## what layers can contain, through each tool that unpacks them (root; CASE=REGEXP, TOOL=REGEXP, WHY=1 for reasons)
 	CGO_ENABLED=0 go run ./tests/layers/matrix -case '$(CASE)' -tool '$(TOOL)' $(if $(WHY),-why)
 
-test-vm: bin/berth bin/berth-layer setup-test setup-vm ## scripts, validation and security suites in a virtual machine (Debian 12, systemd, cgroup v2; no KVM, no network)
+test-vm: bin/berth setup-test setup-vm ## scripts, validation and security suites in a virtual machine (Debian 12, systemd, cgroup v2; no KVM, no network)
 	@tests/vm/test
 
 vm-shell: bin/berth setup-vm ## run SCRIPT=file as root in that virtual machine

@@ -47,7 +47,8 @@ func (r *Resources) tightMemory() {
 	r.Late = append(append(r.Late, last), takeFile(&r.Writes, memoryMemsw)...)
 }
 
-// Tight tells whether every page of init's counts.
+// Tight tells whether the limit of memory is so low that init must be charged for each of its pages, so that it enters the
+// group itself.
 func (p *Plan) Tight() bool { return len(p.Resources.Late) > 0 }
 
 // Room refuses where a tight limit of memory leaves less than need, in bytes,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -26,8 +27,9 @@ import (
 // unpacker makes and mends layers in one form.
 type unpacker interface {
 	backend() Backend
-	// unpack reads the plain tar stream to its end and makes the layer below dir, which is empty.
-	unpack(ctx context.Context, dir string, diffID digest.Digest, r io.Reader) (*Meta, error)
+	// unpack reads the plain tar stream to its end and makes the layer below dir, which is empty. Only then it may ask for
+	// the diffID, which of a layer that is being written nobody knows before.
+	unpack(ctx context.Context, dir string, diffID func() digest.Digest, r io.Reader) (*Meta, error)
 	// verify compares the layer in dir with its stream.
 	verify(ctx context.Context, dir string, r io.Reader) ([]unpack.Damage, error)
 	// repair takes what is damaged in dir from the stream.
@@ -69,7 +71,7 @@ func (*trees) backend() Backend { return Directory }
 
 // options say how layers are made directories by whoever runs this: the same for unpacking and for comparing.
 func (t *trees) options() unpack.Options {
-	o := unpack.Options{MaxEntries: int64(t.limits.Entries)}
+	o := unpack.Options{MaxEntries: t.limits.Entries}
 	if initialUserNS() {
 		return o
 	}
@@ -93,7 +95,7 @@ func inside(ids []specs.LinuxIDMapping) []unpack.IDRange {
 // treeDir is the tree in a layer's directory.
 const treeDir = "fs"
 
-func (t *trees) unpack(ctx context.Context, dir string, _ digest.Digest, r io.Reader) (*Meta, error) {
+func (t *trees) unpack(ctx context.Context, dir string, _ func() digest.Digest, r io.Reader) (*Meta, error) {
 	if err := os.Mkdir(dir+"/"+treeDir, 0o755); err != nil {
 		return nil, err
 	}
@@ -114,7 +116,7 @@ func (t *trees) unpack(ctx context.Context, dir string, _ digest.Digest, r io.Re
 }
 
 func (t *trees) reader(ctx context.Context, r io.Reader) *member.Reader {
-	return member.NewReader(cancelled{ctx, r}, member.Options{MaxEntries: int64(t.limits.Entries)})
+	return members(ctx, r, t.limits, false)
 }
 
 func (t *trees) verify(ctx context.Context, dir string, r io.Reader) ([]unpack.Damage, error) {
@@ -143,14 +145,14 @@ func (*images) backend() Backend { return EROFS }
 // teeSize is how much of a tar is written at once.
 const teeSize = 256 << 10
 
-func (i *images) unpack(ctx context.Context, dir string, diffID digest.Digest, r io.Reader) (*Meta, error) {
+func (i *images) unpack(ctx context.Context, dir string, diffID func() digest.Digest, r io.Reader) (*Meta, error) {
 	tar, err := os.OpenFile(dir+"/layer.tar", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	defer tar.Close()
 	// Headers are read in pieces of 512 bytes, which would be written as they are read.
-	builder, content, err := i.build(ctx, bufio.NewReaderSize(io.TeeReader(r, tar), teeSize))
+	builder, err := i.build(ctx, bufio.NewReaderSize(io.TeeReader(r, tar), teeSize))
 	if err != nil {
 		return nil, err
 	}
@@ -166,30 +168,16 @@ func (i *images) unpack(ctx context.Context, dir string, diffID digest.Digest, r
 		return nil, err
 	}
 	defer image.Close()
-	result, err := builder.Write(image, erofs.Tar{ReaderAt: tar, Size: size, DiffID: diffID.String()})
+	result, err := builder.Write(image, erofs.Tar{ReaderAt: tar, Size: size, DiffID: diffID().String()})
 	if err != nil {
 		return nil, err
 	}
-	return &Meta{Entries: int64(result.Entries), Size: content, Tar: size, Parents: result.Parents, Opaque: result.Opaque}, image.Close()
+	return &Meta{Entries: int64(result.Entries), Size: result.Content, Tar: size, Parents: result.Parents, Opaque: result.Opaque}, image.Close()
 }
 
-// build reads a stream to its end and returns the bytes of its files.
-func (i *images) build(ctx context.Context, r io.Reader) (*erofs.Builder, int64, error) {
-	in := member.NewReader(cancelled{ctx, r}, member.Options{Offsets: true, MaxEntries: int64(i.limits.Entries)})
-	b, content := erofs.NewBuilder(erofs.Options{}), int64(0)
-	for {
-		m, err := in.Next()
-		if errors.Is(err, io.EOF) {
-			return b, content, nil
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		content += m.Size
-		if err := b.Add(m); err != nil {
-			return nil, 0, err
-		}
-	}
+// build reads a stream to its end.
+func (i *images) build(ctx context.Context, r io.Reader) (*erofs.Builder, error) {
+	return erofs.Build(members(ctx, r, i.limits, true), erofs.Options{})
 }
 
 // verify compares the tar with the stream byte by byte, and the image with what the stream says. A layer that differs has
@@ -201,7 +189,7 @@ func (i *images) verify(ctx context.Context, dir string, r io.Reader) ([]unpack.
 	}
 	defer tar.Close()
 	same := &comparer{kept: tar}
-	b, _, err := i.build(ctx, io.TeeReader(r, same))
+	b, err := i.build(ctx, io.TeeReader(r, same))
 	if err != nil {
 		return nil, err
 	}
@@ -261,6 +249,11 @@ func (c *comparer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// members reads a layer as long as nobody interrupts.
+func members(ctx context.Context, r io.Reader, limits Limits, offsets bool) *member.Reader {
+	return member.NewReader(cancelled{ctx, r}, member.Options{Offsets: offsets, MaxEntries: limits.Entries})
+}
+
 // cancelled ends a stream with its context.
 type cancelled struct {
 	ctx context.Context
@@ -277,10 +270,8 @@ func (c cancelled) Read(p []byte) (int, error) {
 // initialUserNS tells whether this process is in the host's user namespace, where root may make devices and trusted.*
 // attributes: the initial one maps all ids to themselves.
 var initialUserNS = sync.OnceValue(func() bool {
-	data, err := os.ReadFile("/proc/self/uid_map")
-	var inside, outside, count uint32
-	n, _ := fmt.Sscan(string(data), &inside, &outside, &count)
-	return err != nil || n == 3 && inside == 0 && outside == 0 && count == 1<<32-1
+	own, err := userns.Current()
+	return err != nil || slices.Equal(own.UIDs, []specs.LinuxIDMapping{{Size: 1<<32 - 1}})
 })
 
 // lowerOf opens a layer for overlayfs and for looking into. What it returns is for the caller to close.

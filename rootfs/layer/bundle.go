@@ -167,18 +167,19 @@ func (s *Store) RemoveBundle(ctx context.Context, path string, o RemoveOptions) 
 			return err
 		}
 	}
-	if err := s.unmount(b, o.Force, true); err != nil {
+	return s.unmake(b, o.Force)
+}
+
+// unmake removes all of a bundle. With detach it does so although something uses it.
+func (s *Store) unmake(b *Bundle, detach bool) error {
+	if err := s.unmount(b, detach, true); err != nil {
 		return err
 	}
-	// The record goes last: until then the verb can be repeated.
+	// The record goes last: until then this can be repeated.
 	if err := removeBundleDir(b.Path); err != nil {
 		return err
 	}
-	if err := s.discard(s.path(bundlesDir, b.ID)); err != nil {
-		return err
-	}
-	_, err = s.emptyTrash()
-	return err
+	return s.discardNow(s.path(bundlesDir, b.ID))
 }
 
 // removeBundleDir removes what Create makes in a bundle's directory, and the directory if nothing else is in it.

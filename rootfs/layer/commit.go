@@ -151,26 +151,26 @@ func (w *layerWriter) write(ctx context.Context, members func(*member.Writer) er
 	if err != nil {
 		return blob.Sums{}, err
 	}
+	var sums blob.Sums
 	r, pipe := io.Pipe()
 	unpacked := make(chan error, 1)
 	go func() {
-		err := w.unpack(ctx, r)
+		err := w.unpack(ctx, r, func() digest.Digest { return digest.Digest(sums.DiffID) }) // at the end of r it is known
 		r.CloseWithError(err)
 		unpacked <- err
 	}()
 	tar := member.NewWriter(io.MultiWriter(packed, pipe))
-	err = errors.Join(members(tar), tar.Close())
+	if err = errors.Join(members(tar), tar.Close(), packed.Close()); err == nil {
+		sums, err = packed.Sums()
+	}
 	pipe.CloseWithError(err)
 	if other := <-unpacked; err == nil || errors.Is(err, other) {
 		err = other
 	}
-	if err = errors.Join(err, packed.Close()); err != nil {
-		return blob.Sums{}, err
-	}
-	return packed.Sums()
+	return sums, err
 }
 
-func (w *layerWriter) unpack(ctx context.Context, r io.Reader) error {
+func (w *layerWriter) unpack(ctx context.Context, r io.Reader, diffID func() digest.Digest) error {
 	u, err := w.s.unpacker(Auto, Limits{})
 	if err != nil {
 		return err
@@ -178,10 +178,7 @@ func (w *layerWriter) unpack(ctx context.Context, r io.Reader) error {
 	if err := os.Mkdir(w.layer(), 0o755); err != nil {
 		return err
 	}
-	if _, err := unpackInto(ctx, u, w.layer(), "", r); err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, r)
+	_, err = unpackInto(ctx, u, w.layer(), diffID, r)
 	return err
 }
 
@@ -227,7 +224,7 @@ func (s *Store) commitImage(ctx context.Context, i *Image, o CommitOptions, out 
 	if m.Config, err = s.writeBlob(ocispec.MediaTypeImageConfig, config); err != nil {
 		return err
 	}
-	m.Layers = ociLayers(i.Manifest.Layers)
+	m.Layers = manifest.ToOCI(i.Manifest).Layers
 	raw, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -241,15 +238,6 @@ func (s *Store) commitImage(ctx context.Context, i *Image, o CommitOptions, out 
 		setTag(x, withTag(o.Name), d)
 		return nil
 	})
-}
-
-// ociLayers are descriptors with OCI's media types in the place of Docker's.
-func ociLayers(layers []ocispec.Descriptor) []ocispec.Descriptor {
-	out := slices.Clone(layers)
-	for n := range out {
-		out[n].MediaType = manifest.OCIMediaType(out[n].MediaType)
-	}
-	return out
 }
 
 // badChange is a line of --change that nobody understands.

@@ -1,7 +1,6 @@
 package layer
 
 import (
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -34,7 +33,7 @@ func (s *Store) configure(i *Image, b *Bundle, o CreateOptions, layers *stack) e
 	if err := s.beginVolumes(b, volumes, view); err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(spec, "", "\t")
+	data, err := encode(spec)
 	if err != nil {
 		return err
 	}
@@ -43,7 +42,7 @@ func (s *Store) configure(i *Image, b *Bundle, o CreateOptions, layers *stack) e
 			return err
 		}
 	}
-	if err := s.complete(b, append(data, '\n')); err != nil {
+	if err := s.complete(b, data); err != nil {
 		return errors.Join(err, s.unmount(b, true, true))
 	}
 	return nil
@@ -133,11 +132,11 @@ func (s *Store) beginVolumes(b *Bundle, volumes []convert.Volume, root *os.File)
 		return nil
 	}
 	b.Volumes = volumes
-	data, err := json.MarshalIndent(b, "", "\t")
+	data, err := encode(b)
 	if err != nil {
 		return err
 	}
-	if err := s.writeFile(filepath.Join(bundlesDir, b.ID, "bundle.json"), append(data, '\n')); err != nil {
+	if err := s.writeFile(filepath.Join(bundlesDir, b.ID, "bundle.json"), data); err != nil {
 		return err
 	}
 	return seed(volumes, root)

@@ -2,7 +2,6 @@ package layer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -124,11 +123,11 @@ func (s *Store) record(b *Bundle, undo *fault.Undo) error {
 			return err
 		}
 	}
-	data, err := json.MarshalIndent(b, "", "\t")
+	data, err := encode(b)
 	if err != nil {
 		return err
 	}
-	if err := writeSynced(filepath.Join(made, "bundle.json"), append(data, '\n'), 0o644); err != nil {
+	if err := writeSynced(filepath.Join(made, "bundle.json"), data, 0o644); err != nil {
 		return err
 	}
 	if err := syncDir(made); err != nil {
@@ -171,7 +170,7 @@ func (s *Store) taken(id string) (bool, error) {
 	if made, err := s.made(b); made || err != nil {
 		return true, err
 	}
-	return false, s.unmake(b)
+	return false, s.unmake(b, true)
 }
 
 // made says whether a bundle is complete: its config.json is written last. One that somebody has written to is none that
@@ -185,17 +184,6 @@ func (s *Store) made(b *Bundle) (bool, error) {
 		return false, nil
 	}
 	return len(written) > 0, err
-}
-
-// unmake removes all of a bundle.
-func (s *Store) unmake(b *Bundle) error {
-	if err := s.unmount(b, true, true); err != nil {
-		return err
-	}
-	if err := removeBundleDir(b.Path); err != nil {
-		return err
-	}
-	return s.discardNow(s.path(bundlesDir, b.ID))
 }
 
 // vacant refuses a directory that has what a bundle would have.

@@ -76,8 +76,8 @@ func (c *checker) plain(d ocispec.Descriptor, diffID digest.Digest, use func(io.
 // unpackAgain returns what puts a layer in the place of one that is missing or damaged.
 func (c *checker) unpackAgain(diffID digest.Digest) func() error {
 	return func() error {
-		d, known := c.from[diffID]
-		if !known {
+		d, there := c.from[diffID]
+		if !there {
 			return fmt.Errorf("there is no blob of it here")
 		}
 		u, err := c.s.unpacker("", Limits{})
@@ -93,7 +93,7 @@ func (c *checker) unpackAgain(diffID digest.Digest) func() error {
 		if err := os.Mkdir(made, 0o755); err != nil {
 			return err
 		}
-		err = c.plain(d, diffID, func(r io.Reader) error { _, err := unpackInto(c.ctx, u, made, diffID, r); return err })
+		err = c.plain(d, diffID, func(r io.Reader) error { _, err := unpackInto(c.ctx, u, made, known(diffID), r); return err })
 		if err != nil {
 			return err
 		}
@@ -120,7 +120,7 @@ func (c *checker) bundles() error {
 			continue
 		}
 		if made, err := c.s.made(b); err == nil && !made {
-			c.report("leftover", bundlesDir+"/"+b.ID, "a bundle that was not completed: "+b.Path, func() error { return c.s.unmake(b) })
+			c.report("leftover", bundlesDir+"/"+b.ID, "a bundle that was not completed: "+b.Path, func() error { return c.s.unmake(b, true) })
 			continue
 		}
 		if _, err := c.s.image(b.Manifest); err != nil {
@@ -129,6 +129,11 @@ func (c *checker) bundles() error {
 		for n, diffID := range b.Layers {
 			if !c.s.hasLayer(diffID) {
 				c.report("bundle", b.Path, fmt.Sprintf("its layer %d is missing: %s", n+1, diffID), c.unpackAgain(diffID))
+			}
+			if m, err := c.s.meta(diffID); err == nil && b.Form == InConfig && m.Backend != Directory && !c.s.hasTree(diffID) {
+				c.report("bundle", b.Path, fmt.Sprintf("its layer %d is not unpacked beside its image: %s", n+1, diffID), func() error {
+					return c.s.unpackTree(c.ctx, &finisher{s: c.s}, diffID)
+				})
 			}
 		}
 	}

@@ -35,11 +35,11 @@ func (s *Store) index() (*ocispec.Index, error) {
 }
 
 func (s *Store) writeIndex(x *ocispec.Index) error {
-	data, err := json.MarshalIndent(x, "", "\t")
+	data, err := encode(x)
 	if err != nil {
 		return err
 	}
-	return s.writeFile("index.json", append(data, '\n'))
+	return s.writeFile("index.json", data)
 }
 
 // changeIndex carries out one change of index.json, alone.

@@ -61,16 +61,21 @@ func (s *Store) meta(diffID digest.Digest) (*Meta, error) {
 }
 
 // unpackInto makes a complete layer in dir: content and meta.json. It is not synced.
-func unpackInto(ctx context.Context, u unpacker, dir string, diffID digest.Digest, r io.Reader) (*Meta, error) {
+func unpackInto(ctx context.Context, u unpacker, dir string, diffID func() digest.Digest, r io.Reader) (*Meta, error) {
 	m, err := u.unpack(ctx, dir, diffID, r)
 	if err != nil {
 		return nil, err
 	}
 	m.Backend, m.Disk = u.backend(), sizeOf(dir)
 	slices.Sort(m.Parents)
-	data, err := json.MarshalIndent(m, "", "\t")
+	data, err := encode(m)
 	if err != nil {
 		return nil, err
 	}
-	return m, os.WriteFile(dir+"/meta.json", append(data, '\n'), 0o644)
+	return m, os.WriteFile(dir+"/meta.json", data, 0o644)
+}
+
+// known is a diffID that somebody has told.
+func known(diffID digest.Digest) func() digest.Digest {
+	return func() digest.Digest { return diffID }
 }

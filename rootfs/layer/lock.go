@@ -10,8 +10,9 @@ import (
 )
 
 // lock is an flock(2) that ends with the process, whatever ends that. There are three kinds: of the whole store (shared
-// by who adds to it, exclusive while garbage is marked), of index.json, and of one name under locks/ (a layer, a blob, a
-// bundle). They are taken in this order: store, name, index; nobody holds two names at once.
+// by who adds to it, exclusive while garbage is marked), of index.json, and of one name under locks/ (a
+// bundle; a layer, or a bundle's file system of limited size). They are taken in this order: store, bundle, layer or file
+// system, partial blob, index; nobody waits for two of a kind.
 type lock struct {
 	file *os.File
 	path string // where it goes with the lock

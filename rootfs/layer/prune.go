@@ -2,7 +2,6 @@ package layer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -150,31 +149,31 @@ func (s *Store) discardGarbage(partial time.Duration, dry bool) (*Removed, error
 		}
 		return s.discard(path)
 	}
-	blobs, err := s.digests(blobsDir)
-	if err != nil {
+	if out.Blobs, err = s.discardRest(blobsDir, needed.blobs, drop); err != nil {
 		return out, err
 	}
-	for _, d := range blobs {
-		if !needed.blobs[d] {
-			if err := drop(s.blob(d)); err != nil {
-				return out, err
-			}
-			out.Blobs = append(out.Blobs, d)
-		}
-	}
-	layers, err := s.digests(layersDir)
-	if err != nil {
+	if out.Layers, err = s.discardRest(layersDir, needed.layers, drop); err != nil {
 		return out, err
-	}
-	for _, d := range layers {
-		if !needed.layers[d] {
-			if err := drop(s.layer(d)); err != nil {
-				return out, err
-			}
-			out.Layers = append(out.Layers, d)
-		}
 	}
 	return out, s.discardPartial(partial, drop)
+}
+
+// discardRest drops from a directory what is not needed.
+func (s *Store) discardRest(dir string, needed map[digest.Digest]bool, drop func(string) error) (dropped []digest.Digest, err error) {
+	all, err := s.digests(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range all {
+		if needed[d] {
+			continue
+		}
+		if err := drop(s.path(dir, d.Encoded())); err != nil {
+			return dropped, err
+		}
+		dropped = append(dropped, d)
+	}
+	return dropped, nil
 }
 
 func (s *Store) discardPartial(age time.Duration, drop func(string) error) error {
@@ -241,28 +240,13 @@ func (s *Store) follow(m *mark, d ocispec.Descriptor) error {
 	if m.blobs[d.Digest] {
 		return nil
 	}
-	data, err := s.document(d)
+	i, err := s.image(d)
 	if err != nil {
 		return err
 	}
-	m.blobs[d.Digest] = true
-	manifest, err := parseManifest(data, d)
-	if err != nil {
-		return err
-	}
-	for _, l := range manifest.Layers {
-		m.blobs[l.Digest] = true
-	}
-	m.blobs[manifest.Config.Digest] = true
-	if data, err = s.document(manifest.Config); err != nil {
-		return err
-	}
-	var c ocispec.Image
-	if err := json.Unmarshal(data, &c); err != nil {
-		return err
-	}
-	for _, diffID := range c.RootFS.DiffIDs {
-		m.layers[diffID] = true
+	m.blobs[d.Digest], m.blobs[i.ID()] = true, true
+	for n, l := range i.Manifest.Layers {
+		m.blobs[l.Digest], m.layers[i.DiffIDs()[n]] = true, true
 	}
 	return nil
 }

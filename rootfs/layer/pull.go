@@ -31,17 +31,17 @@ type PullOptions struct {
 type Limits struct {
 	Size    int64 // bytes of a layer's tar
 	Ratio   int64 // how many times as large as its blob the tar may be
-	Entries int   // members of a layer
+	Entries int64 // members of a layer
 }
 
 // Pulled is what a pull did.
 type Pulled struct {
 	Image *Image
-	// Layers say what became of each, from the bottom up: Exists, Fetched or Unpacked.
+	// Layers say what became of each, from the bottom up: all but Sent.
 	Layers []Outcome
 }
 
-// Outcome is what became of one layer.
+// Outcome is what became of one layer or, of a push, blob.
 type Outcome string
 
 const (
@@ -49,7 +49,7 @@ const (
 	Fetched  Outcome = "fetched"  // the layer was here, but from another blob
 	Unpacked Outcome = "unpacked" // its blob was here
 	Added    Outcome = "pulled"   // fetched and unpacked
-	Sent     Outcome = "sent"
+	Sent     Outcome = "sent"     // by a push
 )
 
 // Pull brings the image of src into the store and names it. Layers that are here are not fetched. It may be interrupted at
@@ -109,7 +109,10 @@ func (s *Store) newPull(ctx context.Context, src transport.Source, o PullOptions
 	if err != nil {
 		return nil, err
 	}
-	config, err := fetchDocument(ctx, src, m.Config)
+	if m.Config.Size > maxDocument {
+		return nil, &fault.Error{Op: "fetch the configuration", Path: m.Config.Digest.String(), Msg: fmt.Sprintf("it has %d bytes, %d are allowed", m.Config.Size, maxDocument)}
+	}
+	config, err := transport.Config(ctx, src, found.Manifest)
 	if err != nil {
 		return nil, err
 	}
@@ -128,25 +131,6 @@ func (s *Store) newPull(ctx context.Context, src transport.Source, o PullOptions
 		done:     make([]Outcome, len(m.Layers)),
 		finisher: finisher{s: s},
 	}, nil
-}
-
-func fetchDocument(ctx context.Context, src transport.Source, d ocispec.Descriptor) ([]byte, error) {
-	if d.Size > maxDocument {
-		return nil, &fault.Error{Op: "fetch the configuration", Path: d.Digest.String(), Msg: fmt.Sprintf("it has %d bytes, %d are allowed", d.Size, maxDocument)}
-	}
-	r, err := src.Blob(ctx, d, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	data, err := io.ReadAll(io.LimitReader(r, d.Size+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) != d.Size || digest.FromBytes(data) != d.Digest {
-		return nil, &fault.Error{Op: "fetch the configuration", Path: d.Digest.String(), Msg: "what came has another digest"}
-	}
-	return data, nil
 }
 
 // layers brings all layers in, some at once. One that an image has twice is brought once.
@@ -230,7 +214,7 @@ func (p *pull) bring(ctx context.Context, d ocispec.Descriptor, diffID digest.Di
 		if err := os.Mkdir(made, 0o755); err != nil {
 			return err
 		}
-		_, err := unpackInto(ctx, p.unpacker, made, diffID, plain)
+		_, err := unpackInto(ctx, p.unpacker, made, known(diffID), plain)
 		return err
 	})
 	if err != nil {

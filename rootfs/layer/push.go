@@ -6,11 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"berth/libcontainer/fault"
@@ -61,68 +60,74 @@ func (s *Store) Push(ctx context.Context, image string, dst transport.Destinatio
 	if err != nil {
 		return nil, err
 	}
-	out := &Pushed{Digest: i.Descriptor.Digest}
-	var sent, existed atomic.Int32
-	group, within := errgroup.WithContext(ctx)
-	group.SetLimit(3)
-	seen := map[digest.Digest]bool{}
-	for _, d := range append([]ocispec.Descriptor{i.Manifest.Config}, i.Manifest.Layers...) {
-		if seen[d.Digest] {
-			continue
-		}
-		seen[d.Digest] = true
-		group.Go(func() error {
-			there, err := s.pushBlob(within, d, dst, o.Progress.start(d))
-			if there {
-				existed.Add(1)
-			} else if err == nil {
-				sent.Add(1)
-			}
-			return err
-		})
+	src := &stored{s: s, image: i, progress: o.Progress, tracks: map[digest.Digest]Track{}}
+	err = transport.Copy(ctx, dst, src, src.Root(), src.done)
+	return &Pushed{Digest: i.Descriptor.Digest, Sent: src.sent, Existed: src.existed}, err
+}
+
+// stored is an image of the store as a source of transport's, which tells how far it is read.
+type stored struct {
+	s        *Store
+	image    *Image
+	progress Progress
+
+	mu            sync.Mutex
+	tracks        map[digest.Digest]Track
+	sent, existed int
+}
+
+func (i *stored) Root() ocispec.Descriptor {
+	d := i.image.Descriptor
+	d.Annotations = nil
+	return d
+}
+
+func (i *stored) Manifest(_ context.Context, d ocispec.Descriptor) ([]byte, error) {
+	return i.s.document(d)
+}
+
+func (i *stored) Blob(_ context.Context, d ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	f, err := os.Open(i.s.blob(d.Digest))
+	if os.IsNotExist(err) {
+		return nil, &fault.Error{Op: "push", Path: d.Digest.String(), Msg: "the blob is not in the store", Hint: "berth-layer fsck says what is missing; pulling the image again fetches it"}
 	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	out.Sent, out.Existed = int(sent.Load()), int(existed.Load())
-	raw, err := s.document(i.Descriptor)
 	if err != nil {
 		return nil, err
 	}
-	d := i.Descriptor
-	d.Annotations = nil
-	if err := dst.PutManifest(ctx, d, raw); err != nil {
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		f.Close()
 		return nil, err
 	}
-	return out, dst.Commit(ctx, d)
+	return struct {
+		io.Reader
+		io.Closer
+	}{counted{f, i.track(d)}, f}, nil
 }
 
-func (s *Store) pushBlob(ctx context.Context, d ocispec.Descriptor, dst transport.Destination, track Track) (existed bool, err error) {
-	if !s.hasBlob(d) {
-		return false, &fault.Error{Op: "push", Path: d.Digest.String(), Msg: "the blob is not in the store", Hint: "berth-layer fsck says what is missing; pulling the image again fetches it"}
+func (i *stored) Close() error { return nil }
+
+// track is the one track of a blob, which may be read again from another offset.
+func (i *stored) track(d ocispec.Descriptor) Track {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	t := i.tracks[d.Digest]
+	if t == nil {
+		t = i.progress.start(d)
+		i.tracks[d.Digest] = t
 	}
-	existed, err = dst.PutBlob(ctx, d, func(offset int64) (io.ReadCloser, error) {
-		f, err := os.Open(s.blob(d.Digest))
-		if err != nil {
-			return nil, err
-		}
-		if _, err := f.Seek(offset, io.SeekStart); err != nil {
-			f.Close()
-			return nil, err
-		}
-		return struct {
-			io.Reader
-			io.Closer
-		}{counted{f, track}, f}, nil
-	})
-	switch {
-	case err != nil:
-	case existed:
-		track.End(Exists)
-	default:
-		track.End(Sent)
+	return t
+}
+
+// done is told of each blob that is there.
+func (i *stored) done(d ocispec.Descriptor, existed bool) {
+	outcome, count := Sent, &i.sent
+	if existed {
+		outcome, count = Exists, &i.existed
 	}
-	return existed, err
+	i.track(d).End(outcome)
+	i.mu.Lock()
+	*count++
+	i.mu.Unlock()
 }
 
 // NameFor is what the image at r is called where nobody says: the registry's name as people write it, what root, the

@@ -2,6 +2,7 @@ package layer
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -49,9 +50,6 @@ func Open(root string, warn func(string)) (*Store, error) {
 	}
 	return s, nil
 }
-
-// Root is the directory that the store is in.
-func (s *Store) Root() string { return s.root }
 
 // prepare makes what is missing. Of several processes that begin a store one does.
 func (s *Store) prepare() error {
@@ -152,6 +150,12 @@ func (s *Store) writeFile(name string, data []byte) error {
 		return err
 	}
 	return s.rename(f.Name(), s.path(name))
+}
+
+// encode is v as the store's JSON files have it.
+func encode(v any) ([]byte, error) {
+	data, err := json.MarshalIndent(v, "", "\t")
+	return append(data, '\n'), err
 }
 
 // rename gives what was staged its name, and makes that last.

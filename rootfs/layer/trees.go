@@ -2,7 +2,6 @@ package layer
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -29,6 +28,12 @@ func (s *Store) unpackTrees(ctx context.Context, diffIDs []digest.Digest) error 
 	return group.Wait()
 }
 
+// hasTree says whether the layer, which is here, can be mounted as a directory.
+func (s *Store) hasTree(diffID digest.Digest) bool {
+	there, err := exists(filepath.Join(s.layer(diffID), treeDir))
+	return there && err == nil
+}
+
 func (s *Store) unpackTree(ctx context.Context, f *finisher, diffID digest.Digest) error {
 	m, err := s.meta(diffID)
 	if err != nil || m.Backend == Directory {
@@ -39,9 +44,8 @@ func (s *Store) unpackTree(ctx context.Context, f *finisher, diffID digest.Diges
 		return err
 	}
 	defer held.free()
-	tree := filepath.Join(s.layer(diffID), treeDir)
-	if there, err := exists(tree); there || err != nil {
-		return err
+	if s.hasTree(diffID) {
+		return nil
 	}
 	stage, err := s.stage()
 	if err != nil {
@@ -52,15 +56,15 @@ func (s *Store) unpackTree(ctx context.Context, f *finisher, diffID digest.Diges
 		return err
 	}
 	disk := sizeOf(filepath.Join(stage.path, treeDir))
-	if err := f.name(renaming{filepath.Join(stage.path, treeDir), tree}); err != nil {
+	if err := f.name(renaming{filepath.Join(stage.path, treeDir), filepath.Join(s.layer(diffID), treeDir)}); err != nil {
 		return err
 	}
 	m.Disk += disk
-	data, err := json.MarshalIndent(m, "", "\t")
+	data, err := encode(m)
 	if err != nil {
 		return err
 	}
-	return s.writeFile(filepath.Join(layersDir, diffID.Encoded(), "meta.json"), append(data, '\n'))
+	return s.writeFile(filepath.Join(layersDir, diffID.Encoded(), "meta.json"), data)
 }
 
 // unpackKept unpacks a layer's kept tar in dir, and verifies it.
@@ -72,7 +76,7 @@ func (s *Store) unpackKept(ctx context.Context, dir string, diffID digest.Digest
 	defer tar.Close()
 	sum := diffID.Verifier()
 	r := io.TeeReader(io.NewSectionReader(tar, 0, m.Tar), sum)
-	if _, err := (&trees{}).unpack(ctx, dir, diffID, r); err != nil {
+	if _, err := (&trees{}).unpack(ctx, dir, known(diffID), r); err != nil {
 		return err
 	}
 	if _, err := io.Copy(io.Discard, r); err != nil {

@@ -105,11 +105,7 @@ func (r *runner) bundlesCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "bundles",
 		Usage: "list the bundles of the store",
-		Action: arguments(0, 0, func(c *cli.Context) error {
-			s, err := r.store()
-			if err != nil {
-				return err
-			}
+		Action: r.onStore(0, 0, func(c *cli.Context, s *layer.Store) error {
 			all, err := s.Bundles()
 			if err != nil {
 				return err
@@ -138,11 +134,7 @@ func (r *runner) mountCommand() *cli.Command {
 		Name:      "mount",
 		Usage:     "mount a bundle's root file system on BUNDLE/rootfs, again after a reboot, and what limits its size",
 		ArgsUsage: "BUNDLE",
-		Action: arguments(1, 1, func(c *cli.Context) error {
-			s, err := r.store()
-			if err != nil {
-				return err
-			}
+		Action: r.onStore(1, 1, func(c *cli.Context, s *layer.Store) error {
 			path, err := s.Mount(c.Context, c.Args().First())
 			if err == nil {
 				fmt.Fprintln(r.out, path)
@@ -157,11 +149,7 @@ func (r *runner) umountCommand() *cli.Command {
 		Name:      "umount",
 		Usage:     "unmount a bundle's root file system; what was written is kept",
 		ArgsUsage: "BUNDLE",
-		Action: arguments(1, 1, func(c *cli.Context) error {
-			s, err := r.store()
-			if err != nil {
-				return err
-			}
+		Action: r.onStore(1, 1, func(c *cli.Context, s *layer.Store) error {
 			return s.Unmount(c.Context, c.Args().First())
 		}),
 	}
@@ -173,11 +161,7 @@ func (r *runner) rmCommand() *cli.Command {
 		Usage:     "remove bundles and what was written in them",
 		ArgsUsage: "BUNDLE...",
 		Flags:     []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also one that a container uses"}},
-		Action: arguments(1, -1, func(c *cli.Context) error {
-			s, err := r.store()
-			if err != nil {
-				return err
-			}
+		Action: r.onStore(1, -1, func(c *cli.Context, s *layer.Store) error {
 			return each(c.Args().Slice(), func(path string) error {
 				return s.RemoveBundle(c.Context, path, layer.RemoveOptions{Force: c.Bool("force")})
 			})

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -16,11 +15,7 @@ func (r *runner) diffCommand() *cli.Command {
 		Name:      "diff",
 		Usage:     "list what has been added (A), changed (C) and deleted (D) in a bundle, also while its container runs",
 		ArgsUsage: "BUNDLE",
-		Action: arguments(1, 1, func(c *cli.Context) error {
-			s, err := r.store()
-			if err != nil {
-				return err
-			}
+		Action: r.onStore(1, 1, func(c *cli.Context, s *layer.Store) error {
 			changes, err := s.Diff(c.Context, c.Args().First())
 			if err != nil {
 				return err
@@ -41,14 +36,13 @@ func (r *runner) whyCommand() *cli.Command {
 		Name:      "why",
 		Usage:     "say which layer a path of a bundle or an image is from, by which step of its history, and what it hides",
 		ArgsUsage: "BUNDLE|IMAGE PATH",
-		Action: arguments(2, 2, func(c *cli.Context) error {
-			s, err := r.store()
+		Action: r.onStore(2, 2, func(c *cli.Context, s *layer.Store) error {
+			places, err := s.Why(c.Args().Get(0), c.Args().Get(1))
 			if err != nil {
 				return err
 			}
-			places, err := s.Why(c.Args().Get(0), c.Args().Get(1))
-			if err != nil || r.json {
-				return errors.Join(err, r.maybeJSON(places, err))
+			if r.json {
+				return r.printJSON(places)
 			}
 			t := tabwriter.NewWriter(r.out, 0, 1, 3, ' ', 0)
 			fmt.Fprintln(t, "\tLAYER\tWHAT\tMODE\tSIZE\tBY")
@@ -79,7 +73,7 @@ func (r *runner) commitCommand() *cli.Command {
 			&cli.StringFlag{Name: "compression", Usage: "gzip, zstd or none", Value: "gzip"},
 			&cli.StringFlag{Name: "created", Usage: "the `TIME` of the image: RFC 3339, or seconds since 1970; the default is SOURCE_DATE_EPOCH, or now"},
 		},
-		Action: arguments(2, 2, func(c *cli.Context) error {
+		Action: r.onStore(2, 2, func(c *cli.Context, s *layer.Store) error {
 			o := layer.CommitOptions{
 				Name: c.Args().Get(1), Message: c.String("message"), Author: c.String("author"), Changes: c.StringSlice("change"),
 			}
@@ -88,10 +82,6 @@ func (r *runner) commitCommand() *cli.Command {
 				return err
 			}
 			if o.Created, o.Clamp, err = epoch(c.String("created")); err != nil {
-				return err
-			}
-			s, err := r.store()
-			if err != nil {
 				return err
 			}
 			done, err := s.Commit(c.Context, c.Args().Get(0), o)

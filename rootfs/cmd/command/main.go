@@ -148,6 +148,17 @@ func (e usageError) Error() string { return e.text }
 
 func usage(_ *cli.Context, err error, _ bool) error { return usageError{err.Error()} }
 
+// onStore is what a command with so many arguments does with the store; most < 0 is no limit.
+func (r *runner) onStore(least, most int, action func(*cli.Context, *layer.Store) error) cli.ActionFunc {
+	return arguments(least, most, func(c *cli.Context) error {
+		s, err := r.store()
+		if err != nil {
+			return err
+		}
+		return action(c, s)
+	})
+}
+
 // arguments holds a command to its number of arguments.
 func arguments(least, most int, action func(*cli.Context) error) cli.ActionFunc {
 	return func(c *cli.Context) error {

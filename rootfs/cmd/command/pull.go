@@ -27,7 +27,7 @@ func (r *runner) pullCommand() *cli.Command {
 			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "layers at once; 0 is one for each processor, at least 3"},
 			&cli.StringFlag{Name: "max-size", Usage: "refuse a layer whose tar is larger than `BYTES` (k, m, g, t); 0 is no limit", Value: "64g"},
 			&cli.Int64Flag{Name: "max-ratio", Usage: "refuse a layer that is more than `N` times as large unpacked; 0 is no limit", Value: 1000},
-			&cli.IntFlag{Name: "max-entries", Usage: "refuse a layer with more files; 0 is no limit", Value: 4 << 20},
+			&cli.Int64Flag{Name: "max-entries", Usage: "refuse a layer with more files; 0 is no limit", Value: 4 << 20},
 		),
 		Action: arguments(1, 2, r.pull),
 	}
@@ -42,7 +42,7 @@ func (r *runner) pull(c *cli.Context) error {
 	if o.Limits.Size, err = parseBytes("--max-size", c.String("max-size")); err != nil {
 		return err
 	}
-	o.Limits.Ratio, o.Limits.Entries = c.Int64("max-ratio"), c.Int("max-entries")
+	o.Limits.Ratio, o.Limits.Entries = c.Int64("max-ratio"), c.Int64("max-entries")
 	if o.Platform, err = platform(c.String("platform")); err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -16,11 +15,7 @@ func (r *runner) imagesCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "images",
 		Usage: "list the images of the store",
-		Action: arguments(0, 0, func(c *cli.Context) error {
-			s, err := r.store()
-			if err != nil {
-				return err
-			}
+		Action: r.onStore(0, 0, func(c *cli.Context, s *layer.Store) error {
 			usage, err := s.DiskUsage()
 			if err != nil {
 				return err
@@ -79,11 +74,7 @@ func (r *runner) inspectCommand() *cli.Command {
 		Name:      "inspect",
 		Usage:     "print what is known of an image or a bundle, as JSON",
 		ArgsUsage: "IMAGE|BUNDLE...",
-		Action: arguments(1, -1, func(c *cli.Context) error {
-			s, err := r.store()
-			if err != nil {
-				return err
-			}
+		Action: r.onStore(1, -1, func(c *cli.Context, s *layer.Store) error {
 			all := []any{}
 			for _, name := range c.Args().Slice() {
 				one, err := s.Inspect(name)
@@ -102,14 +93,13 @@ func (r *runner) historyCommand() *cli.Command {
 		Name:      "history",
 		Usage:     "list what an image was made of, the last step first",
 		ArgsUsage: "IMAGE",
-		Action: arguments(1, 1, func(c *cli.Context) error {
-			s, err := r.store()
+		Action: r.onStore(1, 1, func(c *cli.Context, s *layer.Store) error {
+			steps, err := s.History(c.Args().First())
 			if err != nil {
 				return err
 			}
-			steps, err := s.History(c.Args().First())
-			if err != nil || r.json {
-				return errors.Join(err, r.maybeJSON(steps, err))
+			if r.json {
+				return r.printJSON(steps)
 			}
 			t := tabwriter.NewWriter(r.out, 0, 1, 3, ' ', 0)
 			fmt.Fprintln(t, "LAYER\tCREATED\tSIZE\tCREATED BY")
@@ -126,22 +116,11 @@ func (r *runner) historyCommand() *cli.Command {
 	}
 }
 
-func (r *runner) maybeJSON(v any, err error) error {
-	if err != nil {
-		return nil
-	}
-	return r.printJSON(v)
-}
-
 func (r *runner) dfCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "df",
 		Usage: "print what images and bundles take on the disk",
-		Action: arguments(0, 0, func(c *cli.Context) error {
-			s, err := r.store()
-			if err != nil {
-				return err
-			}
+		Action: r.onStore(0, 0, func(c *cli.Context, s *layer.Store) error {
 			usage, err := s.DiskUsage()
 			if err != nil {
 				return err

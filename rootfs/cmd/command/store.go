@@ -21,11 +21,7 @@ func (r *runner) tagCommand() *cli.Command {
 		Name:      "tag",
 		Usage:     "give an image one more name",
 		ArgsUsage: "IMAGE NAME",
-		Action: arguments(2, 2, func(c *cli.Context) error {
-			s, err := r.store()
-			if err != nil {
-				return err
-			}
+		Action: r.onStore(2, 2, func(c *cli.Context, s *layer.Store) error {
 			return s.Tag(c.Context, c.Args().Get(0), c.Args().Get(1))
 		}),
 	}
@@ -36,11 +32,7 @@ func (r *runner) rmiCommand() *cli.Command {
 		Name:      "rmi",
 		Usage:     "take names away from images, and remove what no other image and no bundle needs",
 		ArgsUsage: "IMAGE...",
-		Action: arguments(1, -1, func(c *cli.Context) error {
-			s, err := r.store()
-			if err != nil {
-				return err
-			}
+		Action: r.onStore(1, -1, func(c *cli.Context, s *layer.Store) error {
 			removed, err := s.RemoveImage(c.Context, c.Args().Slice()...)
 			if err != nil {
 				return err
@@ -58,11 +50,7 @@ func (r *runner) pruneCommand() *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be removed"},
 			&cli.DurationFlag{Name: "partial", Usage: "remove what unfinished pulls have fetched `AGE` ago or earlier", Value: 7 * 24 * time.Hour},
 		},
-		Action: arguments(0, 0, func(c *cli.Context) error {
-			s, err := r.store()
-			if err != nil {
-				return err
-			}
+		Action: r.onStore(0, 0, func(c *cli.Context, s *layer.Store) error {
 			removed, err := s.Prune(c.Context, layer.PruneOptions{DryRun: c.Bool("dry-run"), Partial: c.Duration("partial")})
 			if err != nil {
 				return err
@@ -101,11 +89,7 @@ func (r *runner) fsckCommand() *cli.Command {
 			&cli.BoolFlag{Name: "repair", Usage: "mend what can be mended: extract damaged files again, remove damaged blobs and leftovers"},
 			&cli.BoolFlag{Name: "quick", Usage: "look only for what is missing"},
 		},
-		Action: arguments(0, 0, func(c *cli.Context) error {
-			s, err := r.store()
-			if err != nil {
-				return err
-			}
+		Action: r.onStore(0, 0, func(c *cli.Context, s *layer.Store) error {
 			found, err := s.Fsck(c.Context, layer.FsckOptions{Repair: c.Bool("repair"), Quick: c.Bool("quick")})
 			if shown := r.printFaults(found); err == nil {
 				err = shown

@@ -68,7 +68,7 @@ type Lower interface {
 // Options is how changes are looked for.
 type Options struct {
 	// Epoch, if not zero, is the latest time that anything in the layer has
-	// (SOURCE_DATE_EPOCH, see Epoch).
+	// (SOURCE_DATE_EPOCH).
 	Epoch time.Time
 	// Detail finds out whether a file with other metadata has the same content,
 	// which means reading both.

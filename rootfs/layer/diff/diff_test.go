@@ -386,15 +386,6 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-func TestEpoch(t *testing.T) {
-	for value, want := range map[string]int64{"0": 0, "1700000000": 1700000000, "": time.Time{}.Unix(), "-1": -1, "x": -1, "1.5": -1} {
-		got, err := Epoch(value)
-		if (err != nil) != (want == -1) || err == nil && got.Unix() != want {
-			t.Errorf("%q: %v %v", value, got, err)
-		}
-	}
-}
-
 func TestEqual(t *testing.T) {
 	big := strings.Repeat("x", 3*chunk)
 	for _, c := range []struct {

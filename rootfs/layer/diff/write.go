@@ -3,7 +3,6 @@ package diff
 import (
 	"bufio"
 	"io"
-	"strconv"
 	"time"
 
 	"berth/libcontainer/fault"
@@ -54,17 +53,4 @@ func writeOne(upper *overlay.Dir, c *Change, w Writer, buf *bufio.Reader) error 
 	}
 	buf.Reset(f)
 	return w.Write(&m, buf)
-}
-
-// Epoch reads SOURCE_DATE_EPOCH: seconds since 1970. Empty is the zero time,
-// which clamps nothing.
-func Epoch(value string) (time.Time, error) {
-	if value == "" {
-		return time.Time{}, nil
-	}
-	n, err := strconv.ParseInt(value, 10, 64)
-	if err != nil || n < 0 {
-		return time.Time{}, &fault.Error{Op: "read", Path: "SOURCE_DATE_EPOCH", Msg: strconv.Quote(value) + " is not a number of seconds since 1970"}
-	}
-	return time.Unix(n, 0).UTC(), nil
 }

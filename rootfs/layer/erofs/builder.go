@@ -39,6 +39,7 @@ type Builder struct {
 		dir  ref
 	}
 	tarEnd int64 // where the last content ends
+	total  int64 // bytes of all contents
 }
 
 // attr is what many inodes share.
@@ -102,6 +103,7 @@ func Build(r *member.Reader, opts Options) (*Builder, error) {
 // of no use after one.
 func (b *Builder) Add(m *member.Member) error {
 	defer runtime.KeepAlive(b)
+	b.total += m.Size
 	if err := b.apply(m); err != nil {
 		return &fault.Error{Op: "layer", Path: "/" + m.Path, Err: err, Phase: fault.PhasePlan}
 	}

@@ -25,6 +25,7 @@ type Result struct {
 	Copied  int64  // how many of them are content of sparse files
 	Inodes  uint64 // a file with several names counts once
 	Entries uint64 // names, whiteouts included, without the root
+	Content int64  // bytes of the files that were added, holes included
 	// Parents are directories that the layer never lists, "" for the root, and that may show through from below: their
 	// metadata is that of the topmost layer below that has a directory there. Made-up directories below which nothing
 	// shows are not among them. Sorted; links followed.
@@ -58,7 +59,7 @@ func (b *Builder) Write(w io.Writer, tar Tar) (Result, error) {
 	}
 	slices.Sort(l.parents)
 	return Result{
-		Size: l.pos, Copied: l.copied(), Inodes: l.inodes, Entries: l.entries, Parents: l.parents,
+		Size: l.pos, Copied: l.copied(), Inodes: l.inodes, Entries: l.entries, Content: b.total, Parents: l.parents,
 		Opaque: b.tree.at(root).marks&opaque != 0,
 	}, nil
 }

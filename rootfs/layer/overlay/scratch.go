@@ -243,18 +243,3 @@ func (s Scratch) Unmount(detach bool) error {
 	}
 	return nil
 }
-
-// Remove unmounts the file system and removes its image: all that the container
-// has changed is gone.
-func (s Scratch) Remove() error {
-	if err := s.Unmount(false); err != nil {
-		return err
-	}
-	if s.File == "" {
-		return nil
-	}
-	if err := os.Remove(s.File); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fault.From(err, "remove", s.File)
-	}
-	return nil
-}

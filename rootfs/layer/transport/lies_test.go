@@ -3,7 +3,6 @@ package transport_test
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -333,41 +332,6 @@ func TestBrokenConnectionGoesOnWhereItBroke(t *testing.T) {
 	}
 	if counted.Load() != total {
 		t.Errorf("progress of %d bytes of %d", counted.Load(), total)
-	}
-}
-
-func TestResume(t *testing.T) {
-	s := &server{image: twoLayers(t)}
-	at, o := s.start(t)
-	source, err := transport.Open(t.Context(), parse(t, at), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer source.Close()
-	d := s.layers[1]
-	raw := s.content[d.Digest]
-	for name, c := range map[string]struct {
-		have []byte
-		want string
-	}{
-		"nothing": {nil, ""},
-		"a part":  {raw[:12345], ""},
-		"all":     {raw, ""},
-		"wrong":   {make([]byte, 12345), "the content has digest"},
-		"longer":  {append(raw[:len(raw):len(raw)], 'x'), "offset"},
-	} {
-		rest, err := transport.Resume(t.Context(), source, d, bytes.NewReader(c.have), int64(len(c.have)))
-		var got []byte
-		if err == nil {
-			got, err = io.ReadAll(rest)
-			rest.Close()
-		}
-		if c.want == "" && (err != nil || !bytes.Equal(append(c.have[:len(c.have):len(c.have)], got...), raw)) {
-			t.Errorf("%s: %d bytes, %v", name, len(got), err)
-		}
-		if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"berth/libcontainer/fault"
@@ -46,7 +45,7 @@ type Source interface {
 	// Manifest returns a manifest or index, verified.
 	Manifest(ctx context.Context, d v1.Descriptor) ([]byte, error)
 	// Blob reads a config or layer from offset on. Read up to io.EOF: then size and, where offset is 0, digest are
-	// verified. The end of ctx is the end of the reading. Who has the beginning already wants Resume.
+	// verified. The end of ctx is the end of the reading. Who has the beginning already verifies the whole.
 	Blob(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error)
 	Close() error
 }
@@ -171,8 +170,7 @@ func (s *source) Blob(ctx context.Context, d v1.Descriptor, offset int64) (io.Re
 	if offset == 0 && !s.sizeOnly {
 		return &blob{verify.Reader(d, from), s, d}, nil
 	}
-	rest, err := verify.Rest(d, from, offset, nil)
-	return &blob{rest, s, d}, err
+	return &blob{verify.Size(d, from, offset), s, d}, nil
 }
 
 // blob returns the content of d from offset on, not verified.
@@ -210,24 +208,6 @@ func (b *blob) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Resume reads the rest of a blob of which the beginning, offset bytes, is in have; up to io.EOF the whole is verified.
-// What have has is read at once, to hash it.
-func Resume(ctx context.Context, s Source, d v1.Descriptor, have io.Reader, offset int64) (io.ReadCloser, error) {
-	if offset == 0 {
-		return s.Blob(ctx, d, 0)
-	}
-	rest, err := s.Blob(ctx, d, offset)
-	if err != nil {
-		return nil, err
-	}
-	whole, err := verify.Rest(d, rest, offset, have)
-	if err != nil {
-		rest.Close()
-		return nil, err
-	}
-	return whole, nil
-}
-
 // Config reads the image config that m points to.
 func Config(ctx context.Context, s Source, m *v1.Manifest) ([]byte, error) {
 	from, err := s.Blob(ctx, m.Config, 0)
@@ -235,10 +215,4 @@ func Config(ctx context.Context, s Source, m *v1.Manifest) ([]byte, error) {
 		return nil, err
 	}
 	return verify.All(m.Config, from, manifest.MaxConfig)
-}
-
-// Describe returns the descriptor of a manifest or index, and an error if raw is neither.
-func Describe(raw []byte) (v1.Descriptor, error) {
-	media, err := manifest.MediaType(raw, "")
-	return v1.Descriptor{MediaType: media, Digest: digest.FromBytes(raw), Size: int64(len(raw))}, err
 }
