@@ -77,7 +77,7 @@ validation-peers: setup-test ## what the suite's list says of runc and crun
 test-security: bin/berth setup-test ## what got out of other runtimes, one line for each (root; BERTH_SECURITY_TRIES=N for longer races)
 	@cd tests/security && $(GO_TEST) -count=1
 
-test-managers: bin/berth setup-managers ## under Docker, Swarm, Podman, Buildah, containerd and by hand, beside runc (root; BERTH_MANAGERS=REGEXP for some cases)
+test-managers: bin/berth bin/berth-layer setup-managers ## under Docker, Swarm, Podman, Buildah, containerd and by hand, beside runc (root; BERTH_MANAGERS=REGEXP for some cases)
 	@cd tests/managers && $(GO_TEST) -count=1
 
 bench-layers: bin/berth-layer setup-layers ## how fast an image of 1 GB is unpacked, beside other tools (root; ARGS='-n ROUNDS -tool REGEXP -on DIR')

@@ -65,6 +65,7 @@ func (m *machine) run(script, name string, patience time.Duration) (stdout, stde
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", enter, m.pid, prepare, script)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin", "HOME=/var/tmp", "C=" + name, "RUNTIME=" + m.runtime, "TERM=xterm",
+		"BERTH_LAYER_ROOT=/run/store",
 		"GROUPS_=" + strings.Join(hostGroups(m.name), " ")}
 	cmd.WaitDelay = time.Second
 	var out, errs bytes.Buffer

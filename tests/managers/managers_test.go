@@ -6,10 +6,10 @@
 package managers
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -113,32 +113,18 @@ func (b *bench) suites(t *testing.T) []suite {
 	return out
 }
 
-// binary is the path of the berth under test.
-func binary(t *testing.T) string {
-	path := os.Getenv("BERTH")
-	if path == "" {
-		path = "../../bin/berth"
-	}
-	path, err := filepath.Abs(path)
-	if err == nil {
-		_, err = os.Stat(path)
-	}
-	if err != nil {
-		t.Fatalf("there is no berth to test: run make first, or set BERTH (%v)", err)
-	}
-	return path
-}
-
-// programs is a directory with berth and the client of the container runtime interface. It is on the file system of /tmp:
+// programs is a directory with berth, berth-layer and the client of the container runtime interface. It is on the file system of /tmp:
 // machines cover much of the rest.
 func programs(t *testing.T) string {
 	dir := t.TempDir()
-	raw, err := os.ReadFile(binary(t))
-	if err == nil {
-		err = os.WriteFile(dir+"/berth", raw, 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
+	for name, path := range map[string]string{"berth": os.Getenv("BERTH"), "berth-layer": os.Getenv("BERTH_LAYER")} {
+		raw, err := os.ReadFile(cmp.Or(path, "../../bin/"+name))
+		if err == nil {
+			err = os.WriteFile(dir+"/"+name, raw, 0o755)
+		}
+		if err != nil {
+			t.Fatalf("there is no %s to test: run make first, or set BERTH and BERTH_LAYER (%v)", name, err)
+		}
 	}
 	build := exec.Command("go", "build", "-o", dir+"/cri", ".")
 	build.Dir, build.Env = "cri", append(os.Environ(), "CGO_ENABLED=0")
