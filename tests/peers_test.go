@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -199,7 +198,7 @@ func (r *recorder) Run(name string, f func(testscript.T)) {
 	}()
 }
 
-var failedAt = regexp.MustCompile(`FAIL: (\S+):(\d+): `)
+var failedAt = compiled(`FAIL: (\S+):(\d+): `)
 
 // verdict is "same", "skipped", or "differs at" with the line of the script.
 func (r *recorder) verdict() string {
@@ -209,7 +208,7 @@ func (r *recorder) verdict() string {
 	case !r.failed:
 		return "same"
 	}
-	found := failedAt.FindStringSubmatch(r.log.String())
+	found := failedAt().FindStringSubmatch(r.log.String())
 	if found == nil {
 		return "differs"
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // step is one line of `berth plan --steps`.
@@ -21,16 +22,21 @@ type step struct {
 	text      string
 }
 
+// Compiled when they are used: this program starts for each command of a script, too.
 var (
-	stepHead = regexp.MustCompile(`^ *(\d+) (?:(r\d+) = )?(\w+)\(`)
-	stepTail = regexp.MustCompile(`^(?: or ([A-Z0-9|]+)(?: -> (\d+))?)?(?: then -> (\d+))?(?:  # .*)?$`)
+	stepHead = compiled(`^ *(\d+) (?:(r\d+) = )?(\w+)\(`)
+	stepTail = compiled(`^(?: or ([A-Z0-9|]+)(?: -> (\d+))?)?(?: then -> (\d+))?(?:  # .*)?$`)
 )
+
+func compiled(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
 
 func parseSteps(text string) ([]step, error) {
 	var steps []step
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
-		head := stepHead.FindStringSubmatch(line)
+		head := stepHead().FindStringSubmatch(line)
 		if head == nil || head[1] != strconv.Itoa(len(steps)) {
 			return nil, fmt.Errorf("not step %d: %s", len(steps), line)
 		}
@@ -38,7 +44,7 @@ func parseSteps(text string) ([]step, error) {
 		if err != nil {
 			return nil, err
 		}
-		tail := stepTail.FindStringSubmatch(rest)
+		tail := stepTail().FindStringSubmatch(rest)
 		if tail == nil {
 			return nil, fmt.Errorf("step %d ends in %q", len(steps), rest)
 		}
@@ -179,7 +185,7 @@ func (m *match) preamble() error {
 	return nil
 }
 
-var rights = regexp.MustCompile(`cmsg_data=\[([0-9, ]*)\]`)
+var rights = compiled(`cmsg_data=\[([0-9, ]*)\]`)
 
 // descriptors takes a recvmsg and returns what came with it.
 func (m *match) descriptors() ([]string, error) {
@@ -188,7 +194,7 @@ func (m *match) descriptors() ([]string, error) {
 		return nil, err
 	}
 	var out []string
-	for _, found := range rights.FindAllStringSubmatch(strings.Join(c.args, ", "), -1) {
+	for _, found := range rights().FindAllStringSubmatch(strings.Join(c.args, ", "), -1) {
 		out = append(out, strings.Split(found[1], ", ")...)
 	}
 	return out, nil
@@ -415,9 +421,9 @@ func (m *match) openInRoot(root, path string) (call, error) {
 }
 
 var (
-	register = regexp.MustCompile(`^r\d+$`)
+	register = compiled(`^r\d+$`)
 	commas   = strings.NewReplacer(",", "")
-	constant = regexp.MustCompile(`\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b`)
+	constant = compiled(`\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b`)
 )
 
 // sameArgs holds a call's arguments to the step's: registers, strings, lists of strings and numbers must be equal, and
@@ -435,7 +441,7 @@ func (m *match) sameArgs(s *step, c call) error {
 }
 
 func (m *match) sameArg(want, got string) bool {
-	if register.MatchString(want) {
+	if register().MatchString(want) {
 		want = m.registers[want]
 		return want == got
 	}
@@ -450,8 +456,8 @@ func (m *match) sameArg(want, got string) bool {
 		return err != nil || a == b
 	}
 	want = strings.ReplaceAll(want, "MOUNT_ATTR__ATIME", "MOUNT_ATTR_NOATIME") // strace does not know the mask of both
-	have := constant.FindAllString(got, -1)
-	for _, name := range constant.FindAllString(want, -1) {
+	have := constant().FindAllString(got, -1)
+	for _, name := range constant().FindAllString(want, -1) {
 		if len(have) > 0 && !slices.Contains(have, name) {
 			return false
 		}

@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -40,7 +39,7 @@ func TestSystemd(t *testing.T) {
 }
 
 // passes are the lines of scripts that passed, and not those of what is below them.
-var passes = regexp.MustCompile(`(?m)^    --- PASS: TestScripts(Alone)?/systemd-`)
+var passes = compiled(`(?m)^    --- PASS: TestScripts(Alone)?/systemd-`)
 
 // underSystemd runs this test binary with the scripts for systemd; those that are named have to pass.
 func underSystemd(t *testing.T, view string, scripts []string) {
@@ -55,7 +54,7 @@ func underSystemd(t *testing.T, view string, scripts []string) {
 		boot, _ := os.ReadFile(filepath.Join(dir, "boot.log"))
 		t.Fatalf("%v: status %q\n%s%s%s", err, status, said, boot, log)
 	}
-	if passed := len(passes.FindAll(log, -1)); passed != len(scripts) {
+	if passed := len(passes().FindAll(log, -1)); passed != len(scripts) {
 		t.Errorf("%d of %d scripts passed:\n%s", passed, len(scripts), log)
 	}
 }

@@ -17,17 +17,18 @@ import (
 	"time"
 )
 
-// A machine is where one manager runs with one runtime: see the script of that name.
+// A machine is where one manager runs with one runtime: see the script of that name; or the one that this is, a guest.
 type machine struct {
 	name    string // of its groups
 	runtime string
-	cmd     *exec.Cmd
+	cmd     *exec.Cmd // nil for a guest
 	hold    io.Closer // the machine is gone when this is closed
 	pid     string    // its pid 1, as seen from outside
 }
 
 const namePrefix = "berth-managers-"
 
+// boot makes one.
 func boot(manager, runtime, programs string) (*machine, error) {
 	m := &machine{name: fmt.Sprintf("%s%d-%s-%s", namePrefix, os.Getpid(), manager, runtime), runtime: runtime}
 	script, err := filepath.Abs("machine")
@@ -55,6 +56,16 @@ func boot(manager, runtime, programs string) (*machine, error) {
 	return m, nil
 }
 
+// guest is this machine, which has systemd and is nobody's.
+func guest(_, runtime, programs string) (*machine, error) {
+	m := &machine{runtime: runtime}
+	out, err := exec.Command("sh", "-c", `cp "$0"/* /usr/local/bin && { [ -e /run/box ] || ./box; }`, programs).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	return m, nil
+}
+
 // run runs a shell script in the machine. The context ends only its shell: what that leaves ends with the machine.
 func (m *machine) run(script, name string, patience time.Duration) (stdout, stderr string, err error) {
 	const (
@@ -64,6 +75,9 @@ func (m *machine) run(script, name string, patience time.Duration) (stdout, stde
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", enter, m.pid, prepare, script)
+	if m.cmd == nil {
+		cmd = exec.CommandContext(ctx, "sh", "-c", prepare, script)
+	}
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin", "HOME=/var/tmp", "C=" + name, "RUNTIME=" + m.runtime, "TERM=xterm",
 		"BERTH_LAYER_ROOT=/run/store",
 		"GROUPS_=" + strings.Join(hostGroups(m.name), " ")}
@@ -118,6 +132,9 @@ func (before snapshot) left(after snapshot) []string {
 
 // end ends the machine with all that is in it and removes its groups; it returns those that could not be removed.
 func (m *machine) end() error {
+	if m.cmd == nil {
+		return exec.Command("sh", "-c", "rm -rf /var/tmp/*").Run()
+	}
 	m.hold.Close()
 	m.cmd.Wait()
 	return removeGroups(hostGroups(m.name))

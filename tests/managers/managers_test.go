@@ -1,6 +1,7 @@
 // Package managers runs Berth under the real managers of containers, from Debian's packages: NAME.cases is what a user of the
 // manager NAME types and has to see. Every case runs with Berth and with runc, each on a machine of its own (the script
-// machine), so that a difference is Berth's or the manager's. The package prints a table of them in the end.
+// machine), so that a difference is Berth's or the manager's. The package prints a table of them in the end. Those that need
+// systemd run in the guest of the virtual machine (tests/vm).
 //
 // BERTH_MANAGERS=REGEXP runs only the cases whose "MANAGER/CASE" matches.
 package managers
@@ -25,8 +26,11 @@ const (
 	casesAtOnceOf = 3               // of one machine
 )
 
-// managers are the suites and the program that each needs.
-var managers = []struct{ suite, program string }{
+// A manager has a suite, and a program without which it is not here.
+type manager struct{ suite, program string }
+
+// managers are those that get machines of their own.
+var managers = []manager{
 	{"swarm", "dockerd"}, // takes longest
 	{"docker", "dockerd"},
 	{"docker-remapped", "dockerd"},
@@ -34,6 +38,12 @@ var managers = []struct{ suite, program string }{
 	{"podman-rootless", "podman"},
 	{"hand", "umoci"},
 	{"containerd", "containerd"},
+}
+
+// onSystemd are those where systemd makes the groups.
+var onSystemd = []manager{
+	{"podman-systemd", "podman"},
+	{"podman-rootless-systemd", "podman"},
 }
 
 var runtimes = []string{"berth", "runc"}
@@ -47,7 +57,8 @@ type result struct {
 
 // A bench carries out suites and keeps the results.
 type bench struct {
-	programs string // directory of those that every machine gets: berth, cri
+	machine  func(manager, runtime, programs string) (*machine, error)
+	programs string // directory of those that every machine gets: berth, berth-layer, cri
 	only     *regexp.Regexp
 	slots    chan struct{}
 	mu       sync.Mutex
@@ -63,9 +74,10 @@ func TestManagers(t *testing.T) {
 	if _, err := os.Stat("/sys/fs/cgroup/memory"); err != nil {
 		t.Skip("[cgroup1] the cases read limits where version 1 has them")
 	}
-	b := &bench{only: regexp.MustCompile(os.Getenv("BERTH_MANAGERS")), slots: make(chan struct{}, casesAtOnce), result: map[string]result{}}
-	suites := b.suites(t)
-	b.programs = programs(t)
+	b := newBench(boot)
+	suites := b.suites(t, managers)
+	b.programs = programs(t, "berth", "berth-layer")
+	addCRI(t, b.programs)
 	removeStale()
 	before := hostState()
 	var all sync.WaitGroup
@@ -78,6 +90,41 @@ func TestManagers(t *testing.T) {
 	if after := hostState(); after != before {
 		t.Errorf("the machine was\n%sand is\n%s", before, after)
 	}
+	b.reportAll(t, suites)
+}
+
+// TestOnSystemd runs one suite with one runtime after the other, because all have the same machine. It is a slow one: with
+// runc only what fails is run, or all if BERTH_PEERS is set.
+func TestOnSystemd(t *testing.T) {
+	if os.Getenv("BERTH_GUEST") == "" {
+		t.Skip("[guest] BERTH_GUEST=1 says that this machine, with systemd and cgroup v2, is a guest that nobody needs afterwards")
+	}
+	b := newBench(guest)
+	suites := b.suites(t, onSystemd)
+	b.programs = programs(t, "berth")
+	for _, s := range suites {
+		b.carryOut(s, "berth")
+		var failed []step
+		for _, c := range s.cases {
+			if b.get(s, c.name, "berth").verdict == "FAIL" || os.Getenv("BERTH_PEERS") != "" {
+				failed = append(failed, c)
+			}
+			b.put(s, c.name, "runc", result{verdict: "-"})
+		}
+		if failed != nil {
+			b.carryOut(suite{s.name, s.start, s.stop, failed}, "runc")
+		}
+	}
+	b.reportAll(t, suites)
+}
+
+func newBench(machine func(manager, runtime, programs string) (*machine, error)) *bench {
+	return &bench{only: regexp.MustCompile(os.Getenv("BERTH_MANAGERS")), machine: machine,
+		slots: make(chan struct{}, casesAtOnce), result: map[string]result{}}
+}
+
+// reportAll makes a test of each case, and prints the table.
+func (b *bench) reportAll(t *testing.T, suites []suite) {
 	for _, s := range suites {
 		for _, c := range s.cases {
 			t.Run(s.name+"/"+strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) { b.report(t, s, c) })
@@ -87,7 +134,7 @@ func TestManagers(t *testing.T) {
 }
 
 // suites reads those that are asked for and whose manager is here.
-func (b *bench) suites(t *testing.T) []suite {
+func (b *bench) suites(t *testing.T, managers []manager) []suite {
 	var out []suite
 	for _, m := range managers {
 		s, err := readSuite(m.suite+".cases", m.suite)
@@ -113,25 +160,29 @@ func (b *bench) suites(t *testing.T) []suite {
 	return out
 }
 
-// programs is a directory with berth, berth-layer and the client of the container runtime interface. It is on the file system of /tmp:
+// programs is a directory with those of bin/ that are asked for. It is on the file system of /tmp:
 // machines cover much of the rest.
-func programs(t *testing.T) string {
+func programs(t *testing.T, names ...string) string {
 	dir := t.TempDir()
-	for name, path := range map[string]string{"berth": os.Getenv("BERTH"), "berth-layer": os.Getenv("BERTH_LAYER")} {
-		raw, err := os.ReadFile(cmp.Or(path, "../../bin/"+name))
+	for _, name := range names {
+		variable := strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		raw, err := os.ReadFile(cmp.Or(os.Getenv(variable), "../../bin/"+name))
 		if err == nil {
 			err = os.WriteFile(dir+"/"+name, raw, 0o755)
 		}
 		if err != nil {
-			t.Fatalf("there is no %s to test: run make first, or set BERTH and BERTH_LAYER (%v)", name, err)
+			t.Fatalf("there is no %s to test: run make first, or set %s (%v)", name, variable, err)
 		}
 	}
+	return dir
+}
+
+func addCRI(t *testing.T, dir string) {
 	build := exec.Command("go", "build", "-o", dir+"/cri", ".")
 	build.Dir, build.Env = "cri", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("tests/managers/cri: %v\n%s", err, out)
 	}
-	return dir
 }
 
 func (b *bench) put(s suite, name, runtime string, r result) {
@@ -149,7 +200,7 @@ func (b *bench) get(s suite, name, runtime string) result {
 // carryOut runs a suite with one runtime: boot, start, the cases, stop, what is left.
 func (b *bench) carryOut(s suite, runtime string) {
 	own := func(name, log string) { b.put(s, name, runtime, verdict(log)) }
-	m, err := boot(s.name, runtime, b.programs)
+	m, err := b.machine(s.name, runtime, b.programs)
 	if err != nil {
 		own("started and stopped", err.Error())
 		return
