@@ -64,9 +64,10 @@ test: ## everything: set-up, check, root tests, scripts, managers, validation su
 # and the guests come last: they take both processors.
 .PHONY: test-all
 test-all: setup bin/berth bin/berth-layer lint lint-c cross-arm64
-	$(GO_TEST) -count=1 -p 1 -v $$(go list ./... | grep -v /validation$$)
-	$(GO_TEST) -count=1 -v ./tests/validation
-	@tests/vm/test
+	@status=0; \
+	$(GO_TEST) -count=1 -p 1 -v $$(go list ./... | grep -v /validation$$) || status=1; \
+	$(GO_TEST) -count=1 -v ./tests/validation || status=1; \
+	tests/vm/test || status=1; exit $$status
 
 validation: bin/berth ## only runtime-tools' validation suite, what differs from the list
 	go run ./tests/validation

@@ -21,8 +21,8 @@ func TestRoom(t *testing.T) {
 		want        string // of the error; "" is none
 	}{
 		{"200000", "80000", 120000, ""},
-		{"199999", "80000", 120000, "a limit of 199999 is too low for one more process in the container (config.json /linux/resources/memory/limit); the lowest that works is 217088"},
-		{"7", "80000", 120000, "the lowest that works is 217088"},
+		{"199999", "80000", 120000, "a limit of 199999 is too low for one more process in the container (config.json /linux/resources/memory/limit); the lowest that works is 266240"},
+		{"7", "80000", 120000, "the lowest that works is 266240"},
 		{"8388608", "8388608", 120000, ""},
 		{"max", "80000", 120000, ""},
 		{"199999", "unknown", 120000, ""},

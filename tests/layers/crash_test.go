@@ -20,12 +20,19 @@ type step struct {
 	before [][]string
 	args   []string
 	gone   string // what it says, repeated, if the killed one had done its work
+	after  []string
 }
 
 // The commands that change a store.
 var steps = []step{
 	{name: "pull", before: [][]string{{"pull", "oci:base", "base"}}, args: []string{"pull", "oci:app", "app"}},
 	{name: "create", before: [][]string{{"pull", "oci:app", "app"}}, args: []string{"create", "app", "bundle"}, gone: "it is there already"},
+	{name: "create-in-config", before: [][]string{{"pull", "oci:app", "app"}}, args: []string{"create", "--form", "in-config", "app", "bundle"}, gone: "it is there already"},
+	{name: "create-userns", before: [][]string{{"pull", "oci:app", "app"}}, args: []string{"create", "--uidmap", "0:100000:65536", "app", "bundle"}, gone: "it is there already"},
+	{name: "create-size", before: [][]string{{"pull", "oci:app", "app"}}, args: []string{"create", "--size", "4m", "app", "bundle"}, gone: "it is there already"},
+	{name: "mount-size", before: [][]string{{"pull", "oci:app", "app"}, {"create", "--size", "4m", "app", "bundle"}, {"umount", "bundle"}}, args: []string{"mount", "bundle"}},
+	{name: "rm-size", before: [][]string{{"pull", "oci:app", "app"}, {"create", "--size", "4m", "app", "bundle"}, {"write"}}, args: []string{"rm", "bundle"}, gone: "not one of this store's"},
+	{name: "push", before: [][]string{{"pull", "oci:app", "app"}}, args: []string{"push", "app", "oci:out:tag"}, after: []string{"pull", "oci:out:tag", "back"}},
 	{name: "commit", before: [][]string{{"pull", "oci:app", "app"}, {"create", "app", "bundle"}, {"write"}}, args: []string{"commit", "bundle", "new"}},
 	{name: "rm", before: [][]string{{"pull", "oci:app", "app"}, {"create", "app", "bundle"}, {"write"}}, args: []string{"rm", "bundle"}, gone: "not one of this store's"},
 	{name: "rmi", before: [][]string{{"pull", "oci:base", "base"}, {"pull", "oci:app", "app"}}, args: []string{"rmi", "app"}, gone: "none of that name"},
@@ -51,10 +58,7 @@ func TestKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	backends := []string{"dir"}
-	if ok, _ := condition("erofs"); ok {
-		backends = append(backends, "erofs")
-	}
+	backends := backends()
 	a, died, total := aim{}, map[string]int{}, 0
 	for n := 0; total < kills && !t.Failed(); n++ {
 		s, backend := steps[n%len(steps)], backends[n/len(steps)%len(backends)]
@@ -69,6 +73,19 @@ func TestKilled(t *testing.T) {
 		})
 	}
 	t.Logf("of %d killed were: %v", total, died)
+}
+
+// backends are those that this machine has.
+func backends() []string {
+	if ok, _ := condition("erofs"); ok {
+		return []string{"dir", "erofs"}
+	}
+	return []string{"dir"}
+}
+
+// needsNoSpace tells whether the step has to succeed on a full disk.
+func (s step) needsNoSpace() bool {
+	return slices.Contains([]string{"mount-size", "rm", "rm-size", "rmi", "prune"}, s.name)
 }
 
 // aim is how many calls of a kind a command makes at most, as far as it is known.
@@ -124,6 +141,14 @@ func killed(t *testing.T, s step, backend, call string, which int) bool {
 		t.Fatalf("again: %d %s%s", again.status, again.out, again.err)
 	}
 	st.whole("leftover")
+	if s.after != nil {
+		st.run(s.after...)
+	}
+	for _, dir := range []string{"out", "out/blobs/sha256"} {
+		if left, _ := filepath.Glob(st.path(dir + "/.*")); left != nil {
+			t.Fatalf("left: %q", left)
+		}
+	}
 	if _, err := os.Stat(st.path("bundle")); err == nil {
 		st.run("rm", "bundle")
 	} else if o := st.try("rm", "bundle"); o.status != 0 && !strings.Contains(o.err, "not one of") {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"io"
+	"path/filepath"
 	"time"
 
 	"berth/libcontainer/fault"
@@ -19,6 +20,7 @@ type writer struct {
 }
 
 func create(path string) (*writer, error) {
+	files.Sweep(filepath.Dir(path))
 	p, err := files.Create(path)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"berth/libcontainer/fault"
@@ -68,24 +69,63 @@ func From(t Tree, name string, offset int64) (io.ReadCloser, error) {
 	return c, nil
 }
 
-// Pending is a file being written beside the place where Commit puts it.
+// Pending is a file being written beside the place where Commit puts it. It is locked, so that Sweep knows what nobody writes
+// any more.
 type Pending struct {
 	*os.File
 	path string
 }
 
+const pendingPrefix = ".berth-layer-"
+
 // Create begins a file that will be path.
 func Create(path string) (*Pending, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".berth-layer-*")
-	if err != nil {
-		return nil, fault.From(err, "create", path)
+	for {
+		f, err := os.CreateTemp(filepath.Dir(path), pendingPrefix+"*")
+		if err != nil {
+			return nil, fault.From(err, "create", path)
+		}
+		if busy := tryLock(f) == syscall.EWOULDBLOCK; !busy && isNamed(f) {
+			return &Pending{f, path}, nil
+		}
+		f.Close() // Sweep was faster
 	}
-	return &Pending{f, path}, nil
+}
+
+// Sweep removes what Create has begun in dir by processes that were killed.
+func Sweep(dir string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), pendingPrefix) {
+			continue
+		}
+		name := filepath.Join(dir, e.Name())
+		f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			continue
+		}
+		if tryLock(f) == nil {
+			os.Remove(name)
+		}
+		f.Close()
+	}
+}
+
+func tryLock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }
+
+func isNamed(f *os.File) bool {
+	opened, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(f.Name())
+	return err == nil && os.SameFile(opened, named)
 }
 
 // Commit makes the file durable and gives it its name and mode 0644, in the place of whatever had the name.
 func (p *Pending) Commit() error {
-	err := errors.Join(p.Chmod(0o644), p.Sync(), p.File.Close())
+	defer p.File.Close()
+	err := errors.Join(p.Chmod(0o644), p.Sync())
 	if err == nil {
 		err = os.Rename(p.Name(), p.path)
 	}

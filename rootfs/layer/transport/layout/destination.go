@@ -42,6 +42,8 @@ func prepare(dir string) error {
 		return err
 	}
 	defer unlock()
+	files.Sweep(dir)
+	files.Sweep(filepath.Join(dir, v1.ImageBlobsDir, string(digest.SHA256)))
 	head := filepath.Join(dir, v1.ImageLayoutFile)
 	if _, err := os.Stat(head); err != nil {
 		if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
