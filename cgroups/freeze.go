@@ -15,20 +15,26 @@ const freezePatience = 10 * time.Second
 
 // Freeze stops every process of the container (true) or lets all go on
 // (false), and returns when that is done. A group that cannot be frozen in
-// time is thawed again and an error returned.
+// time is thawed again and an error returned; one that is gone is thawed.
 func (g *Group) Freeze(freeze bool) error {
 	d, ok := g.freezer()
 	if !ok {
 		return &fault.Error{Op: "cgroup", Msg: "the container has no group that can be frozen",
 			Hint: "cgroup v2 or the v1 freezer controller is needed", Phase: fault.PhaseCgroup}
 	}
-	if d.V2 {
-		return freezeV2(d.Path, freeze)
+	var err error
+	switch {
+	case d.V2:
+		err = freezeV2(d.Path, freeze)
+	case freeze:
+		err = freezeV1(d.Path)
+	default:
+		err = perform(Write{Dir: d.Path, File: freezerFile, Value: stateThawed})
 	}
-	if !freeze {
-		return perform(Write{Dir: d.Path, File: freezerFile, Value: stateThawed})
+	if !freeze && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV)) {
+		return nil // what is thawed may end at once, and systemd takes its group away
 	}
-	return freezeV1(d.Path)
+	return err
 }
 
 // Frozen tells whether every process of the container is stopped by Freeze.
@@ -115,9 +121,6 @@ func freezeV2(dir string, freeze bool) error {
 		return err
 	}
 	ok, err := waitEvent(dir, want, freezePatience)
-	if !freeze && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV)) {
-		return nil // what was thawed has ended, and systemd has taken its group away
-	}
 	if err != nil {
 		return failed("read", dir+"/cgroup.events", err)
 	}
@@ -221,10 +224,7 @@ func (g *Group) thaw() error {
 	if _, ok := g.freezer(); !ok {
 		return nil
 	}
-	if err := g.Freeze(false); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
-		return err
-	}
-	return nil
+	return g.Freeze(false)
 }
 
 // Freezer is the directory of the group through which the container is frozen;
