@@ -85,8 +85,7 @@ func (s *Store) renameNew(from, to string) error {
 	if info, err := os.Lstat(from); err != nil || !info.IsDir() {
 		return errors.Join(err, os.Rename(from, to))
 	}
-	switch whole, err := exists(to + "/meta.json"); {
-	case whole || err != nil:
+	if whole, err := exists(to + "/meta.json"); whole || err != nil {
 		return err
 	}
 	if left, err := exists(to); err != nil {

@@ -7,12 +7,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"berth/rootfs/layer/transport/files"
 )
 
 // lock is an flock(2) that ends with the process, whatever ends that. There are three kinds: of the whole store (shared
-// by who adds to it, exclusive while garbage is marked), of index.json, and of one name under locks/ (a
-// bundle; a layer, or a bundle's file system of limited size). They are taken in this order: store, bundle, layer or file
-// system, partial blob, index; nobody waits for two of a kind.
+// by who adds to it, exclusive while garbage is marked), of index.json, and of one name under locks/ (a bundle; a layer, or
+// a bundle's file system of limited size). Besides, whoever writes something locks it. They are taken in this order: store,
+// bundle, layer or file system, partial blob, index; nobody waits for two of a kind.
 type lock struct {
 	file *os.File
 	path string // where it goes with the lock
@@ -52,22 +54,12 @@ func (s *Store) lockName(ctx context.Context, name string) (*lock, error) {
 			return nil, err
 		}
 		// Who held it before has removed the file that was waited for.
-		if l.named(path) {
+		if files.Named(f) {
 			l.path = path
 			return l, nil
 		}
 		l.free()
 	}
-}
-
-// named says whether the locked file still has its name.
-func (l *lock) named(path string) bool {
-	is, err := os.Stat(path)
-	if err != nil {
-		return false
-	}
-	was, err := l.file.Stat()
-	return err == nil && os.SameFile(is, was)
 }
 
 // flock takes a lock on an open file, which it owns from now on.

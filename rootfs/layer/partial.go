@@ -12,6 +12,7 @@ import (
 
 	"berth/rootfs/layer/blob"
 	"berth/rootfs/layer/transport"
+	"berth/rootfs/layer/transport/files"
 )
 
 // input is a blob being read: from the store, or from what an earlier pull has fetched of it and then from the source,
@@ -65,7 +66,7 @@ func (s *Store) lockPartial(ctx context.Context, d digest.Digest) (*os.File, err
 		if err != nil {
 			return nil, err
 		}
-		if held.named(f.Name()) {
+		if files.Named(f) {
 			return f, nil
 		}
 		held.free()

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -51,13 +50,7 @@ func TestKilled(t *testing.T) {
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skip("[program:strace] kills at system calls")
 	}
-	kills := 12
-	if text := os.Getenv("BERTH_KILLS"); text != "" {
-		var err error
-		if kills, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	kills := times(t, "BERTH_KILLS", 12)
 	backends := backends()
 	a, died, total := aim{}, map[string]int{}, 0
 	for n := 0; total < kills && !t.Failed(); n++ {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -28,13 +27,7 @@ func TestPowerCut(t *testing.T) {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		t.Skip("[fuse] records what is written")
 	}
-	cuts := 20
-	if text := os.Getenv("BERTH_CUTS"); text != "" {
-		var err error
-		if cuts, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	cuts := times(t, "BERTH_CUTS", 20)
 	for _, backend := range []string{"dir", "erofs"} {
 		t.Run(backend, func(t *testing.T) {
 			if ok, _ := condition(backend); backend == "erofs" && !ok {

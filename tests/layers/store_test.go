@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -163,4 +164,17 @@ func needRoot(t testing.TB) {
 	if os.Geteuid() != 0 || testing.Short() {
 		t.Skip("[root] mounts")
 	}
+}
+
+// times is how often something is tried: what the variable says, or so often.
+func times(t *testing.T, variable string, otherwise int) int {
+	text := os.Getenv(variable)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", variable, err)
+	}
+	return n
 }

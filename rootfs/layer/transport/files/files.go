@@ -85,7 +85,7 @@ func Create(path string) (*Pending, error) {
 		if err != nil {
 			return nil, fault.From(err, "create", path)
 		}
-		if busy := tryLock(f) == syscall.EWOULDBLOCK; !busy && isNamed(f) {
+		if busy := tryLock(f) == syscall.EWOULDBLOCK; !busy && Named(f) {
 			return &Pending{f, path}, nil
 		}
 		f.Close() // Sweep was faster
@@ -113,7 +113,8 @@ func Sweep(dir string) {
 
 func tryLock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }
 
-func isNamed(f *os.File) bool {
+// Named says whether an open file still has the name that it was opened by: who had its lock may have removed it.
+func Named(f *os.File) bool {
 	opened, err := f.Stat()
 	if err != nil {
 		return false
