@@ -168,6 +168,13 @@ func (s *systemd) property(name string) (string, error) {
 	return reply[0].List[0].Text, nil
 }
 
+// settle waits until systemd has written the files of the units whose properties were set: it answers first and writes
+// then, before it takes the next call.
+func (s *systemd) settle() error {
+	_, err := s.conn.Call(dbus.Message{Destination: systemdName, Path: managerPath, Interface: "org.freedesktop.DBus.Peer", Member: "Ping"})
+	return err
+}
+
 // propertyList are properties as StartTransientUnit and SetUnitProperties take them.
 func propertyList(list []Property) dbus.Value {
 	out := dbus.Array("(sv)")
@@ -196,7 +203,10 @@ func (g *Group) SetUnit(r Resources) error {
 		return s.withProperties(properties, func(list dbus.Value) error {
 			const runtime = true // gone with the unit
 			_, err := s.call("SetUnitProperties", dbus.String(g.unit), dbus.Bool(runtime), list)
-			return err
+			if err != nil {
+				return err
+			}
+			return s.settle()
 		})
 	})
 	if err != nil {

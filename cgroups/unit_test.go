@@ -27,6 +27,7 @@ type manager struct {
 	refuse  string   // an error's name, for StartTransientUnit
 	version string   // of systemd; it knows no properties that came later
 	set     []string // by SetUnitProperties
+	rounds  string   // what it writes into cpu.max after it has answered SetUnitProperties
 	hangUp  string   // the method at whose first call the conversation is cut off, once it has been done
 	after   func()   // that
 	holds   uint64   // the process in the unit
@@ -65,6 +66,10 @@ func (m *manager) handle(c *dbustest.Conn, call dbus.Message) {
 			m.set = append(m.set, property.List[0].Text+" "+property.List[1].List[0].String())
 		}
 		c.Reply(call)
+		if m.rounds != "" {
+			time.Sleep(20 * time.Millisecond)
+			os.WriteFile(m.dir+"/cpu.max", []byte(m.rounds), 0o644)
+		}
 	case call.Member == "StartTransientUnit" && m.exists > 0:
 		m.exists--
 		c.Refuse(call, errUnitExists, "it exists")
@@ -279,10 +284,13 @@ func TestUnitIsSet(t *testing.T) {
 	if len(m.calls) != calls {
 		t.Errorf("systemd is asked about what it has no word for: %q", m.calls[calls:])
 	}
+	m.rounds = "34000 100000\n"
 	set(Write{Dir: dir, File: "pids.max", Value: "7"})
 	if want := []string{"p-x.scope", "true", "TasksMax uint64 7"}; !slices.Equal(m.set, want) {
 		t.Errorf("%q", m.set)
 	}
+	m.Lock() // until it has written all
+	defer m.Unlock()
 	if quota, _ := readFile(dir, "cpu.max"); strings.TrimSpace(quota) != "33333 100000" {
 		t.Errorf("cpu.max is %q", quota)
 	}
