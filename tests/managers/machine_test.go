@@ -95,9 +95,10 @@ func (m *machine) run(script, name string, patience time.Duration) (stdout, stde
 type snapshot map[string]bool
 
 const snapshotScript = `
-for dir in /proc/[0-9]*; do
+processes=$(for dir in /proc/[0-9]*; do
 	grep -q '^State:.*[ZX]' $dir/status 2>/dev/null || echo "process $(tr '\0\n' '  ' <$dir/cmdline)"
-done 2>/dev/null | grep -av 'process \(cat\|tini -- cat\|sh -c .*\|\) *$'
+done 2>/dev/null) # before there is a process that filters them
+echo "$processes" | grep -av 'process \(cat\|tini -- cat\|sh -c .*\|\) *$'
 awk '{ print "mount " $5 }' /proc/self/mountinfo
 find /sys/fs/cgroup -mindepth 2 -type d | sed 's/^/group /'
 ip -o link | sed 's/^[0-9]*: \([^:@]*\).*/interface \1/'
