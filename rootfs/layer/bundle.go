@@ -67,7 +67,7 @@ func (s *Store) bundle(id string) (*Bundle, error) {
 	}
 	b := &Bundle{}
 	if err := json.Unmarshal(data, b); err != nil {
-		return nil, &fault.Error{Op: "read", Path: path, Err: err, Hint: "berth-layer fsck --repair removes the bundle's record and what it has written"}
+		return nil, &fault.Error{Op: "read", Path: path, Err: err, Hint: "berth-layer fsck --repair takes the bundle out of the store, and keeps what was written to it in lost/"}
 	}
 	return b, nil
 }

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
@@ -116,7 +117,7 @@ func (c *checker) bundles() error {
 	for _, e := range entries {
 		b, err := c.s.bundle(e.Name())
 		if err != nil {
-			c.report("bundle", e.Name(), err.Error(), func() error { return c.s.discard(c.s.path(bundlesDir, e.Name())) })
+			c.report("bundle", e.Name(), err.Error(), func() error { return c.s.setAside(e.Name()) })
 			continue
 		}
 		if made, err := c.s.made(b); err == nil && !made {
@@ -138,4 +139,31 @@ func (c *checker) bundles() error {
 		}
 	}
 	return nil
+}
+
+// setAside takes a bundle whose record cannot be read out of the books. What was written to it is kept below lost.
+func (s *Store) setAside(id string) error {
+	dir := s.path(bundlesDir, id)
+	// Of a limited size it may be in the image of a file system.
+	written, err := exists(filepath.Join(dir, scratchDir))
+	if err != nil {
+		return err
+	}
+	for _, sub := range []string{s.upper(id), s.volumes(&Bundle{ID: id})} {
+		entries, err := os.ReadDir(sub)
+		if err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		written = written || len(entries) > 0
+	}
+	if !written {
+		return s.discard(dir)
+	}
+	if err := os.MkdirAll(s.path(lostDir), 0o700); err != nil {
+		return err
+	}
+	if err := s.rename(dir, s.path(lostDir, id+"."+rand.Text())); err != nil {
+		return err
+	}
+	return syncDir(s.path(bundlesDir))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -83,6 +84,47 @@ func TestFsck(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A bundle whose record cannot be read: what was written to it is kept, and one that nothing was written to goes.
+func TestFsckLostBundle(t *testing.T) {
+	for _, where := range []string{"upper", "upper/etc", "volumes/data", "scratch/upper", ""} {
+		for _, record := range []string{"damaged", ""} {
+			t.Run(where+" "+record, func(t *testing.T) {
+				s := openTest(t)
+				dir := s.path(bundlesDir, "0123456789ab")
+				for _, d := range []string{dir + "/upper", dir + "/work", dir + "/" + where} {
+					if err := os.MkdirAll(d, 0o755); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if record != "" {
+					os.WriteFile(dir+"/bundle.json", []byte(record), 0o644)
+				}
+				var kept []string
+				if where != "" {
+					os.WriteFile(filepath.Join(dir, where, "mine"), []byte("x"), 0o644)
+					kept = []string{where + "/mine"}
+				}
+				want(t, "finds", s.faults(t, false), []string{"bundle"})
+				want(t, "repairs", s.faults(t, true), []string{"bundle repaired"})
+				want(t, "remains", s.faults(t, false), nil)
+				if _, err := s.Prune(t.Context(), PruneOptions{}); err != nil {
+					t.Error(err)
+				}
+				var found []string
+				filepath.WalkDir(s.path(lostDir), func(path string, d os.DirEntry, err error) error {
+					if err == nil && d.Name() == "mine" {
+						_, rest, _ := strings.Cut(path, "/0123456789ab.")
+						_, rest, _ = strings.Cut(rest, "/")
+						found = append(found, rest)
+					}
+					return nil
+				})
+				want(t, "kept", found, kept)
+			})
+		}
 	}
 }
 

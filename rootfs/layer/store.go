@@ -34,6 +34,7 @@ const (
 	partialDir = "partial" // blobs that a pull did not finish
 	locksDir   = "locks"
 	trashDir   = "trash"
+	lostDir    = "lost" // what was written to bundles whose record could not be read
 )
 
 // Open opens the store at root, an absolute path, and makes what is missing. Warn is told what went wrong but did not

@@ -84,7 +84,7 @@ func (r *runner) fsckCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "fsck",
 		Usage:       "hold everything in the store to its digest, and unpacked layers file by file to their blobs",
-		Description: "The exit status is 0 if nothing is wrong, or all of it has been repaired, and 1 otherwise.",
+		Description: "The exit status is 0 if nothing is wrong, or all of it has been repaired, and 1 otherwise. What was written to a bundle whose record cannot be read is kept in lost/ of the store.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "repair", Usage: "mend what can be mended: extract damaged files again, remove damaged blobs and leftovers"},
 			&cli.BoolFlag{Name: "quick", Usage: "look only for what is missing"},
