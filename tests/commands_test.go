@@ -285,10 +285,12 @@ func scriptEnv(ts *testscript.TestScript) []string {
 }
 
 func poll(done func() bool) bool {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	pause := 5 * time.Millisecond
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(pause) {
 		if done() {
 			return true
 		}
+		pause = min(pause*3/2, 200*time.Millisecond) // what is asked takes time from what is waited for
 	}
 	return false
 }

@@ -3,12 +3,10 @@ package tests
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -65,68 +63,18 @@ func exitStatus(p *os.ProcessState) int {
 	return p.ExitCode()
 }
 
+// runRuntime becomes the program rt in the view. Scripts without one have that program itself on their PATH.
 func runRuntime(args []string) error {
 	// The mount namespace of a view is this thread's.
 	runtime.LockOSThread()
 	if err := enterView(os.Getenv("VIEW")); err != nil {
 		return fmt.Errorf("view: %w", err)
 	}
-	return become(os.Getenv("RUNTIME"), append([]string{"--root", os.Getenv("WORK") + "/state"}, args...), os.Getenv("WORK"))
+	return callRuntime(args)
 }
 
-// become executes the runtime. What a process that is detached says is in dir.
-func become(path string, args []string, dir string) error {
-	if detaches(args) {
-		return runDetached(path, args, dir)
-	}
-	return syscall.Exec(path, append([]string{path}, args...), os.Environ())
-}
-
-// detaches tells whether the container outlives the command, so that it must not hold the script's pipes.
-func detaches(args []string) bool {
-	return slices.Contains(args, "create") ||
-		slices.ContainsFunc(args, func(a string) bool { return a == "run" || a == "exec" || a == "restore" }) && (slices.Contains(args, "-d") || slices.Contains(args, "--detach"))
-}
-
-func runDetached(path string, args []string, dir string) error {
-	base := dir + "/" + args[len(args)-1]
-	if slices.Contains(args, "exec") {
-		base = dir + "/exec"
-	}
-	stdout, err := os.Create(base + ".out")
-	if err != nil {
-		return err
-	}
-	stderr, err := os.Create(base + ".err")
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(path, args...)
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-	cmd.ExtraFiles = inherited()
-	err = cmd.Run()
-	for file, to := range map[*os.File]io.Writer{stdout: os.Stdout, stderr: os.Stderr} {
-		raw, readErr := os.ReadFile(file.Name())
-		if readErr != nil {
-			return readErr
-		}
-		if _, readErr = to.Write(raw); readErr != nil {
-			return readErr
-		}
-	}
-	return err
-}
-
-// inherited are the descriptors from 3 on that were there when this program began.
-func inherited() []*os.File {
-	var files []*os.File
-	for fd := uintptr(3); ; fd++ {
-		flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0)
-		if err != nil || flags&unix.FD_CLOEXEC != 0 {
-			return files
-		}
-		files = append(files, os.NewFile(fd, strconv.Itoa(int(fd))))
-	}
+func callRuntime(args []string) error {
+	return unix.Exec(os.Getenv("RT"), append([]string{"rt"}, args...), os.Environ())
 }
 
 // enterView makes this thread's cgroup file systems look like those of a machine with one version only.

@@ -29,6 +29,9 @@ import (
 var update = flag.Bool("update", false, "write what was seen into script/peers.txt and the want files of faults/")
 
 func TestMain(m *testing.M) {
+	if rt, err := filepath.Abs("rt"); err == nil && os.Getenv("RT") == "" {
+		os.Setenv("RT", rt) // for the program rt; users may have no way to it
+	}
 	testscript.Main(m, programs())
 }
 
@@ -100,6 +103,11 @@ func (s scripts) params(t *testing.T) testscript.Params {
 	} else {
 		copyFile(t, s.runtime, binary)
 	}
+	rt := filepath.Join(root, "bin", "rt")
+	if err := os.Mkdir(filepath.Dir(rt), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	copyFile(t, "rt", rt)
 	return testscript.Params{
 		Files:         s.files,
 		WorkdirRoot:   root,
@@ -118,6 +126,10 @@ func (s scripts) params(t *testing.T) testscript.Params {
 			id := containerID(env.WorkDir)
 			env.Setenv("BINARY", s.runtime) // for use elsewhere: RUNTIME may be more than the binary
 			env.Setenv("RUNTIME", binary)
+			env.Setenv("RT", rt)
+			if s.view == "" {
+				env.Setenv("PATH", filepath.Dir(rt)+":"+env.Getenv("PATH"))
+			}
 			env.Setenv("NAME", filepath.Base(s.runtime))
 			env.Setenv("ID", id)
 			env.Setenv("VIEW", s.view)

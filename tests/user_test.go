@@ -50,7 +50,8 @@ func runUser(args []string) error {
 		}
 		return unix.Exec(path, args[1:], os.Environ())
 	}
-	return become(os.Getenv("RUNTIME"), args, os.Getenv("WORK")+"/run")
+	os.Setenv("USER_RUN", os.Getenv("WORK")+"/run")
+	return callRuntime(args)
 }
 
 // dropTo gives up root for good; every thread does.

@@ -17,7 +17,7 @@ import (
 const module = "github.com/opencontainers/runtime-tools"
 
 // workers is how many programs run at a time. They mostly sleep.
-const workers = 2
+const workers = 3
 
 // suite is the programs, built, and the runtime they are to judge.
 type suite struct {
