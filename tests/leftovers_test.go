@@ -37,10 +37,11 @@ func leftovers(work, id string) []string {
 	if _, err := os.Lstat(filepath.Join(work, "state", id)); err == nil {
 		left = append(left, "state directory "+id)
 	}
-	for _, dir := range groups(id) {
+	dirs := groups(id)
+	for _, dir := range dirs {
 		left = append(left, "group "+dir)
 	}
-	for _, pid := range processes(id) {
+	for _, pid := range processes(dirs) {
 		left = append(left, fmt.Sprintf("process %d", pid))
 	}
 	for line := range strings.Lines(mountinfo()) {
@@ -76,22 +77,19 @@ func groups(name string) []string {
 	return out
 }
 
-// processes are those in a group that carries a name. A zombie is only waiting for its parent.
-func processes(name string) []int {
+// processes are those in the groups. A zombie is only waiting for its parent.
+func processes(groups []string) []int {
 	var out []int
-	entries, _ := os.ReadDir("/proc")
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		raw, _ := os.ReadFile("/proc/" + e.Name() + "/cgroup")
-		ours := func(prefix string) bool { return strings.Contains(string(raw), prefix+name) }
-		if slices.ContainsFunc([]string{"/", "/berth-", "/p-"}, ours) && !zombie(pid) { // a group's name, or a scope's
-			out = append(out, pid)
+	for _, dir := range groups {
+		raw, _ := os.ReadFile(dir + "/cgroup.procs")
+		for _, field := range strings.Fields(string(raw)) {
+			if pid, err := strconv.Atoi(field); err == nil && !zombie(pid) {
+				out = append(out, pid)
+			}
 		}
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out) // a process has a group in every hierarchy
 }
 
 func zombie(pid int) bool {
@@ -107,13 +105,14 @@ func cleanUp(runtime, work, id string) {
 	for _, s := range states {
 		exec.Command(runtime, "--root", filepath.Join(work, "state"), "delete", "--force", s.Name()).Run()
 	}
-	for _, pid := range processes(id) {
+	dirs := groups(id)
+	for _, pid := range processes(dirs) {
 		unix.Kill(pid, unix.SIGKILL)
 	}
-	for i := 0; i < 50 && len(processes(id)) > 0; i++ {
+	for i := 0; i < 50 && len(processes(dirs)) > 0; i++ {
 		time.Sleep(10 * time.Millisecond)
 	}
-	for _, dir := range groups(id) {
+	for _, dir := range dirs {
 		os.Remove(dir)
 	}
 	for line := range strings.Lines(mountinfo()) {
