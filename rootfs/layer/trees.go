@@ -21,7 +21,7 @@ func (s *Store) unpackTrees(ctx context.Context, diffIDs []digest.Digest) error 
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4 * runtime.NumCPU()) // most of them wait for the disk, together
 	for n, d := range diffIDs {
-		if !slices.Contains(diffIDs[:n], d) {
+		if !slices.Contains(diffIDs[:n], d) && !s.hasTree(d) {
 			group.Go(func() error { return s.unpackTree(ctx, &f, d) })
 		}
 	}
