@@ -34,7 +34,7 @@ var raceTime = 6 * time.Second
 
 func init() {
 	if os.Getenv("BERTH_GUEST") != "" {
-		raceTime = 2 * time.Second
+		raceTime = time.Second
 	}
 }
 
