@@ -63,7 +63,7 @@ func exitStatus(p *os.ProcessState) int {
 	return p.ExitCode()
 }
 
-// runRuntime becomes the program rt in the view. Scripts without one have that program itself on their PATH.
+// runRuntime becomes tests/rt in the view. Scripts without a view have tests/rt itself, first on their PATH.
 func runRuntime(args []string) error {
 	// The mount namespace of a view is this thread's.
 	runtime.LockOSThread()
