@@ -177,7 +177,7 @@ func (l *lab) execOnTerminal(bundle string) run {
 //cve:2024-21626
 func TestWorkingDirectory(t *testing.T) {
 	l := start(t, "fd-leak")
-	const leaks = 40
+	const leaks = 20
 	rootfs := l.bundle("b", nil)
 	l.pausing("e", nil)
 	for n := 3; n <= leaks; n++ {
