@@ -159,10 +159,15 @@ func (s *Store) setAside(id string) error {
 	if !written {
 		return s.discard(dir)
 	}
-	if err := os.MkdirAll(s.path(lostDir), 0o700); err != nil {
+	lost := s.path(lostDir)
+	if err := os.MkdirAll(lost, 0o700); err != nil {
 		return err
 	}
-	if err := s.rename(dir, s.path(lostDir, id+"."+rand.Text())); err != nil {
+	// What is in it is not to be lost with its own name.
+	if err := syncDir(filepath.Dir(lost)); err != nil {
+		return err
+	}
+	if err := s.rename(dir, filepath.Join(lost, id+"."+rand.Text())); err != nil {
 		return err
 	}
 	return syncDir(s.path(bundlesDir))
