@@ -181,12 +181,13 @@ func (r *restoration) restore() error {
 		return err
 	}
 	defer worker.Close()
+	explain := func(err error) error { return r.request.Explain(err, "restore", r.ID, criu.RestoreLog) }
 	if err := r.enter(worker.PID); err != nil {
-		return err
+		return explain(worker.Because(err))
 	}
 	pid, err := worker.Do(r.request.Request, r.answer)
 	if err != nil {
-		return r.request.Explain(err, "restore", r.ID, criu.RestoreLog)
+		return explain(err)
 	}
 	return r.restored(pid)
 }

@@ -67,15 +67,38 @@ var applets = strings.Fields("sh ash cat chmod chown cp date dd df echo env fals
 	"mkdir mknod mount mv nice ps pwd readlink rm rmdir sed seq sleep sort stat stty tail test touch tr true tty umount uname " +
 	"unshare wc xargs tee nproc taskset ionice chrt")
 
+// template is what the bundles of a run of scripts have in common.
+type template struct {
+	busybox string // a copy, to which they have links
+	spec    []byte // what the runtime's `spec` writes
+}
+
+// newTemplate has its files in dir.
+func newTemplate(dir, runtime string) (t template, err error) {
+	if t.busybox, err = copyBusybox(dir); err != nil {
+		return t, err
+	}
+	if out, err := exec.Command(runtime, "spec", "-b", dir).CombinedOutput(); err != nil {
+		return t, fmt.Errorf("spec: %w: %s", err, out)
+	}
+	t.spec, err = os.ReadFile(filepath.Join(dir, "config.json"))
+	return t, err
+}
+
+// templateKey finds a function that returns a template, among a script's values.
+type templateKey struct{}
+
+func templateOf(ts *testscript.TestScript) template {
+	t, err := ts.Value(templateKey{}).(func() (template, error))()
+	ts.Check(err)
+	return t
+}
+
 func cmdBundle(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) > 0, "bundle DIR [ARG…]")
-	dir := ts.MkAbs(args[0])
-	ts.Check(makeRootfs(filepath.Join(dir, "rootfs")))
-	spec := exec.Command(ts.Getenv("RUNTIME"), "spec")
-	spec.Dir = dir
-	if out, err := spec.CombinedOutput(); err != nil {
-		ts.Fatalf("spec: %v: %s", err, out)
-	}
+	dir, template := ts.MkAbs(args[0]), templateOf(ts)
+	ts.Check(makeRootfs(filepath.Join(dir, "rootfs"), template.busybox))
+	ts.Check(os.WriteFile(filepath.Join(dir, "config.json"), template.spec, 0o644))
 	editConfig(ts, args[0], func(doc any) any {
 		doc = mergePatch(doc, map[string]any{"process": map[string]any{"terminal": false}})
 		doc = without(doc, "/linux/namespaces", "type", "cgroup")
@@ -86,22 +109,25 @@ func cmdBundle(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// makeRootfs makes a root file system of one static busybox.
-func makeRootfs(dir string) error {
+// copyBusybox returns the path of a copy in dir.
+func copyBusybox(dir string) (string, error) {
+	program, err := exec.LookPath("busybox")
+	if err != nil {
+		return "", fmt.Errorf("%w (Debian: package busybox-static)", err)
+	}
+	path := filepath.Join(dir, "busybox")
+	return path, copyTo(program, path)
+}
+
+// makeRootfs makes a root file system of links to a static busybox, which is on the same file system.
+func makeRootfs(dir, busybox string) error {
 	for _, d := range strings.Fields("bin etc proc sys dev tmp root") {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return err
 		}
 	}
-	busybox, err := exec.LookPath("busybox")
-	if err != nil {
-		return fmt.Errorf("%w (Debian: package busybox-static)", err)
-	}
-	if err := copyTo(busybox, filepath.Join(dir, "bin/busybox")); err != nil {
-		return err
-	}
-	for _, name := range applets {
-		if err := os.Link(filepath.Join(dir, "bin/busybox"), filepath.Join(dir, "bin", name)); err != nil {
+	for _, name := range append(applets, "busybox") {
+		if err := os.Link(busybox, filepath.Join(dir, "bin", name)); err != nil {
 			return err
 		}
 	}

@@ -119,7 +119,11 @@ func TestHostileProcesses(t *testing.T) {
 		t.Skip("[root] needs root")
 	}
 	dir := publicDir(t)
-	if err := makeRootfs(filepath.Join(dir, "rootfs")); err != nil {
+	busybox, err := copyBusybox(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := makeRootfs(filepath.Join(dir, "rootfs"), busybox); err != nil {
 		t.Fatal(err)
 	}
 	spec := strings.Replace(good, `"/bin/true"`, `"/bin/sleep", "1000"`, 1) + "}"

@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -108,6 +109,7 @@ func (s scripts) params(t *testing.T) testscript.Params {
 		t.Fatal(err)
 	}
 	copyFile(t, "rt", rt)
+	template := sync.OnceValues(func() (template, error) { return newTemplate(root, binary) })
 	return testscript.Params{
 		Files:         s.files,
 		WorkdirRoot:   root,
@@ -124,6 +126,7 @@ func (s scripts) params(t *testing.T) testscript.Params {
 				return err
 			}
 			id := containerID(env.WorkDir)
+			env.Values[templateKey{}] = template
 			env.Setenv("BINARY", s.runtime) // for use elsewhere: RUNTIME may be more than the binary
 			env.Setenv("RUNTIME", binary)
 			env.Setenv("RT", rt)
@@ -290,10 +293,7 @@ func condition(name, tested, view string) (bool, error) {
 		_, err := os.Stat("/sys/fs/selinux/enforce")
 		return err == nil, nil
 	case "userns":
-		if os.Geteuid() != 0 {
-			return exec.Command("unshare", "-U", "true").Run() == nil, nil
-		}
-		return exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-U", "true").Run() == nil, nil
+		return userNamespaces(), nil
 	case "bfq":
 		raw, err := os.ReadFile("/sys/block/loop7/queue/scheduler")
 		return err == nil && strings.Contains(string(raw), "bfq"), nil
@@ -309,7 +309,7 @@ func condition(name, tested, view string) (bool, error) {
 		_, err := os.Stat("/proc/self/ns/time")
 		return err == nil, nil
 	case "veth":
-		return exec.Command("unshare", "-n", "busybox", "ip", "link", "add", "dev0", "type", "veth").Run() == nil, nil
+		return vethPairs(), nil
 	case "tmpfs-idmap":
 		return host.Probe().Kernel.AtLeast(6, 3), nil
 	case "swap":
@@ -330,7 +330,7 @@ func condition(name, tested, view string) (bool, error) {
 	case "resctrl":
 		return strings.Contains(mountinfo(), " - resctrl "), nil
 	case "criu":
-		return exec.Command("criu", "check").Run() == nil, nil
+		return criuWorks(), nil
 	case "sys_resource":
 		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
 		return has == 1, err
@@ -340,6 +340,21 @@ func condition(name, tested, view string) (bool, error) {
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }
+
+// Conditions that take a program to find out are found out once.
+var (
+	userNamespaces = sync.OnceValue(func() bool {
+		command := []string{"unshare", "-U", "true"}
+		if os.Geteuid() == 0 {
+			command = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, command...)
+		}
+		return exec.Command(command[0], command[1:]...).Run() == nil
+	})
+	vethPairs = sync.OnceValue(func() bool {
+		return exec.Command("unshare", "-n", "busybox", "ip", "link", "add", "dev0", "type", "veth").Run() == nil
+	})
+	criuWorks = sync.OnceValue(func() bool { return exec.Command("criu", "check").Run() == nil })
+)
 
 // hasController tells whether the view has a hierarchy with the controller, by its name on v2: v1 has "blkio" for "io".
 func hasController(name, view string) bool {

@@ -119,6 +119,7 @@ func (c configuration) hold(t *testing.T) {
 // workshop is the directory that a container is traced in.
 type workshop struct {
 	dir, id, pid string
+	busybox      string
 	env          []string
 	args         []string // of create, besides
 }
@@ -126,9 +127,13 @@ type workshop struct {
 func newWorkshop(t *testing.T, c configuration) *workshop {
 	dir := publicDir(t)
 	id := "strace." + strings.TrimPrefix(filepath.Base(dir), dirPrefix)
+	busybox, err := copyBusybox(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 	runtime := berth(t)
 	t.Cleanup(func() { cleanUp(runtime, dir, id) })
-	return &workshop{dir: dir, id: id, env: append(os.Environ(), "RUNTIME="+runtime, "WORK="+dir, "VIEW="+c.view)}
+	return &workshop{dir: dir, id: id, busybox: busybox, env: append(os.Environ(), "RUNTIME="+runtime, "WORK="+dir, "VIEW="+c.view)}
 }
 
 func (w *workshop) command(args ...string) *exec.Cmd {
@@ -177,7 +182,7 @@ func (w *workshop) bundle(t *testing.T, c configuration) {
 
 func (w *workshop) write(t *testing.T, name string, c configuration) {
 	dir := filepath.Join(w.dir, name)
-	if err := makeRootfs(filepath.Join(dir, "rootfs")); err != nil {
+	if err := makeRootfs(filepath.Join(dir, "rootfs"), w.busybox); err != nil {
 		t.Fatal(err)
 	}
 	w.output(t, "spec", "-b", dir)

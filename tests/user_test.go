@@ -66,7 +66,7 @@ func cmdUserBundle(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) > 0, "userbundle DIR [ARG…]")
 	uid, gid := userIDs()
 	dir, runDir := ts.MkAbs(args[0]), filepath.Join(ts.Getenv("WORK"), "run")
-	ts.Check(makeRootfs(filepath.Join(dir, "rootfs")))
+	ts.Check(makeRootfs(filepath.Join(dir, "rootfs"), templateOf(ts).busybox))
 	if err := os.Mkdir(runDir, 0o700); !errors.Is(err, fs.ErrExist) {
 		ts.Check(err)
 	}

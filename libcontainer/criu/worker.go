@@ -194,6 +194,17 @@ func (w *Worker) Do(request func(images, work int) Request, notify func(Notice) 
 	}
 }
 
+// Because is the reason of a failure to prepare something for CRIU: err, or that
+// CRIU has died. systemd takes its scope away then, and what is done to the
+// group fails.
+func (w *Worker) Because(err error) error {
+	fds := []unix.PollFd{{Fd: int32(w.sock)}}
+	if n, _ := unix.Poll(fds, 0); n == 1 && fds[0].Revents&unix.POLLHUP != 0 {
+		return &errCRIU{"it died"}
+	}
+	return err
+}
+
 // Close ends the conversation and waits until CRIU has gone. Without a request
 // CRIU just goes.
 func (w *Worker) Close() {

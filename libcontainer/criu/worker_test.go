@@ -167,6 +167,29 @@ func TestNoCRIU(t *testing.T) {
 	}
 }
 
+// What fails once CRIU has died fails because of that.
+func TestBecause(t *testing.T) {
+	bin := t.TempDir()
+	self, _ := os.Executable()
+	os.Symlink(self, bin+"/criu")
+	t.Setenv("PATH", bin)
+	w, err := Start(Config{Images: bin, Work: bin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	lost := errors.New("no such group")
+	if err := w.Because(lost); err != lost {
+		t.Error(err)
+	}
+	unix.Kill(w.PID, unix.SIGKILL)
+	var info unix.Siginfo
+	unix.Waitid(unix.P_PID, w.PID, &info, unix.WEXITED|unix.WNOWAIT, nil)
+	if err := w.Because(lost); err.Error() != "it died" {
+		t.Error(err)
+	}
+}
+
 // A worker without a request just goes.
 func TestClose(t *testing.T) {
 	bin := t.TempDir()
