@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"hash/fnv"
 	"io"
 	"os"
@@ -139,10 +138,13 @@ func key(s *specs.LinuxSeccomp) []byte {
 }
 
 // fileName is where the entry of a key is.
-func fileName(key []byte) string {
+func fileName(key []byte) string { return strconv.FormatUint(checksum(key), 16) }
+
+// checksum finds damage, not malice: nobody else can write to the cache. (hash/crc32 would make its tables at every start.)
+func checksum(raw []byte) uint64 {
 	h := fnv.New64a()
-	h.Write(key)
-	return strconv.FormatUint(h.Sum64(), 16)
+	h.Write(raw)
+	return h.Sum64()
 }
 
 // serial is a byte string under construction.
@@ -188,13 +190,13 @@ func encode(key []byte, f Filter) []byte {
 	binary.LittleEndian.PutUint64(out[16:], f.Flags)
 	binary.LittleEndian.PutUint64(out[24:], uint64(len(key)))
 	out = append(append(out, key...), f.BPF...)
-	binary.LittleEndian.PutUint64(out[8:], checksum(out))
+	binary.LittleEndian.PutUint64(out[8:], checksum(out[16:]))
 	return out
 }
 
 func decode(key, raw []byte) (Filter, error) {
 	if len(raw) < headerSize || string(raw[:len(magic)]) != magic ||
-		binary.LittleEndian.Uint64(raw[8:]) != checksum(raw) ||
+		binary.LittleEndian.Uint64(raw[8:]) != checksum(raw[16:]) ||
 		binary.LittleEndian.Uint64(raw[24:]) != uint64(len(key)) ||
 		!bytes.HasPrefix(raw[headerSize:], key) {
 		return Filter{}, errNoCache
@@ -205,9 +207,6 @@ func decode(key, raw []byte) (Filter, error) {
 	}
 	return Filter{BPF: bpf, Flags: binary.LittleEndian.Uint64(raw[16:])}, nil
 }
-
-// checksum is of what stands behind it.
-func checksum(raw []byte) uint64 { return uint64(crc32.ChecksumIEEE(raw[16:])) }
 
 func fetch(dir *os.File, key []byte) (Filter, error) {
 	name := fileName(key)
