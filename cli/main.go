@@ -33,7 +33,7 @@ var (
 func Main(args []string) int {
 	r := &runner{log: &log{}, begun: nsenter.Begun()}
 	defer r.endTrace()
-	err := r.app().Run(args)
+	err := r.app(args).Run(args)
 	var status exitStatus
 	switch {
 	case err == nil:
@@ -61,7 +61,8 @@ type runner struct {
 	trace    string        // the file of --trace
 }
 
-func (r *runner) app() *cli.App {
+// app is the command line for these arguments, or any (nil).
+func (r *runner) app(args []string) *cli.App {
 	cli.VersionPrinter = func(*cli.Context) { printVersion() }
 	app := &cli.App{
 		Name:            "berth",
@@ -73,12 +74,7 @@ func (r *runner) app() *cli.App {
 		DisableSliceFlagSeparator: true,
 		Flags:                     globalFlags(),
 		Before:                    r.before,
-		Commands: []*cli.Command{
-			r.createCommand(), r.runCommand(), r.startCommand(), r.execCommand(), r.stateCommand(),
-			r.killCommand(), r.pauseCommand(), r.resumeCommand(), r.deleteCommand(), r.listCommand(), r.psCommand(),
-			r.updateCommand(), r.eventsCommand(), r.checkpointCommand(), r.restoreCommand(), r.waitCommand(), r.mountsCommand(), r.gcCommand(),
-			r.planCommand(), r.specCommand(), r.featuresCommand(),
-		},
+		Commands:                  r.commands(args),
 		// Errors are printed in one place, Main.
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError:   usageError,
@@ -101,6 +97,35 @@ func (r *runner) app() *cli.App {
 		}
 	}
 	return app
+}
+
+// commands are those whose names are among the arguments, because each takes its time to make: all where none is, and where
+// help is asked for.
+func (r *runner) commands(args []string) (named []*cli.Command) {
+	all := []struct {
+		name string
+		make func() *cli.Command
+	}{
+		{"create", r.createCommand}, {"run", r.runCommand}, {"start", r.startCommand}, {"exec", r.execCommand},
+		{"state", r.stateCommand}, {"kill", r.killCommand}, {"pause", r.pauseCommand}, {"resume", r.resumeCommand},
+		{"delete", r.deleteCommand}, {"list", r.listCommand}, {"ps", r.psCommand}, {"update", r.updateCommand},
+		{"events", r.eventsCommand}, {"checkpoint", r.checkpointCommand}, {"restore", r.restoreCommand},
+		{"wait", r.waitCommand}, {"mounts", r.mountsCommand}, {"gc", r.gcCommand}, {"plan", r.planCommand},
+		{"spec", r.specCommand}, {"features", r.featuresCommand},
+	}
+	help := slices.Contains(args, "--help") || slices.Contains(args, "-h")
+	for _, c := range all {
+		if !help && slices.Contains(args, c.name) {
+			named = append(named, c.make())
+		}
+	}
+	if len(named) > 0 {
+		return named
+	}
+	for _, c := range all {
+		named = append(named, c.make())
+	}
+	return named
 }
 
 func globalFlags() []cli.Flag {

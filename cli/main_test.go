@@ -64,6 +64,25 @@ func TestOneObject(t *testing.T) {
 	}
 }
 
+// TestCommands: a command line has the commands that it names, under their own names, or all.
+func TestCommands(t *testing.T) {
+	r := &runner{}
+	all := r.commands(nil)
+	for _, c := range all {
+		if got := r.commands([]string{"berth", "--root", "x", c.Name, "id"}); len(got) != 1 || got[0].Name != c.Name {
+			t.Errorf("%s: %d commands", c.Name, len(got))
+		}
+	}
+	for _, line := range []string{"berth", "berth nosuch", "berth --help state", "berth state -h"} {
+		if got := r.commands(strings.Fields(line)); len(got) != len(all) {
+			t.Errorf("%s: %d commands of %d", line, len(got), len(all))
+		}
+	}
+	if got := r.commands(strings.Fields("berth --root create state x")); len(got) != 2 {
+		t.Errorf("%d commands of two that are named", len(got))
+	}
+}
+
 func TestForceOfMissing(t *testing.T) {
 	if code := Main([]string{"berth", "--root", t.TempDir(), "delete", "--force", "none"}); code != 0 {
 		t.Errorf("exit status %d", code)
