@@ -10,8 +10,8 @@ import (
 )
 
 func main() {
-	// Only this thread gets its processors back, so whatever starts processes
-	// stays on it.
+	// Only this thread gets its processors and timer slack back, so whatever starts
+	// processes stays on it.
 	runtime.LockOSThread()
 	prefault.Done()
 	os.Exit(cli.Main(os.Args))

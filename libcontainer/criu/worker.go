@@ -115,8 +115,17 @@ func Start(c Config) (*Worker, error) {
 // cannot mount on what is in another one.
 func apart(from, to string, start func() error) error {
 	done := make(chan error)
+	var processors unix.CPUSet
+	known := unix.SchedGetaffinity(0, &processors) == nil
+	slack, _ := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends here
+		// What CRIU restores inherits these of its starter, and other threads
+		// than the main one have not the process's own (nsenter/prefault).
+		if known {
+			unix.SchedSetaffinity(0, &processors)
+		}
+		unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0)
 		err := bindPrivately(from, to)
 		if err == nil {
 			err = start()

@@ -6,7 +6,8 @@
 //     shadow page tables one fault costs tens of microseconds, so that they
 //     would be most of a command's time; elsewhere it saves a little.
 //   - The runtime starts on one processor, so that it starts no threads for
-//     others that have nothing to do yet.
+//     others that have nothing to do yet, and its monitor, which polls, sleeps
+//     longer.
 package prefault
 
 // #cgo CFLAGS: -Wall -Wextra -Werror -O2
@@ -14,6 +15,7 @@ package prefault
 // #include "prefault.h"
 import "C"
 
-// Done gives the calling thread its processors back: what it starts from then
-// on inherits them. The main goroutine must be locked to its thread.
-func Done() { C.prefault_unpin() }
+// Done gives the calling thread its processors and its timer slack back: what it
+// starts from then on inherits them. The main goroutine must be locked to its
+// thread.
+func Done() { C.prefault_undo() }
