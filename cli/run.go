@@ -98,13 +98,7 @@ func (r *runner) foreground(c *libcontainer.Container, p *libcontainer.Process, 
 			return 0, err
 		}
 	}
-	return r.accompany(p, signals, opt.Detach, notify, func() error {
-		if err := c.Release(p); err != nil {
-			return err
-		}
-		c.Yield()
-		return nil
-	})
+	return r.accompany(p, signals, opt.Detach, notify, func() error { return c.Release(p) })
 }
 
 // accompany lets the process go and, unless detached, stays with it to its end

@@ -22,7 +22,8 @@ type ExecSteps = nsenter.Tail
 
 // Start lets the created container execute its process: startContainer hooks,
 // execve, poststart hooks. A hook that fails stops and deletes the container
-// (runtime.md#lifecycle). c must be locked.
+// (runtime.md#lifecycle). c must be locked; once its process runs it is not (see
+// Yield).
 func (c *Container) Start() error {
 	if status := c.status(); status != specs.StateCreated {
 		return &fault.Error{Op: "start", Path: c.ID, Phase: fault.PhaseExec, Code: "not-created",
@@ -65,10 +66,17 @@ func (c *Container) hooked(hooks *specs.Hooks, release func() error) error {
 	if err := release(); err != nil {
 		return err
 	}
-	if err := c.runHooks(hooks, "poststart", specs.StateRunning); err != nil {
-		return c.stopAfter(err, hooks)
+	c.Yield() // poststart hooks may use any command on the container
+	err := c.runHooks(hooks, "poststart", specs.StateRunning)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if lost := c.Lock(); errors.Is(lost, ErrNotExist) {
+		return err
+	} else if lost != nil {
+		return errors.Join(err, lost)
+	}
+	return c.stopAfter(err, hooks)
 }
 
 // stopAfter stops and deletes the container, of which a hook has failed.
@@ -184,7 +192,7 @@ func (c *Container) execError(raw []byte) error {
 }
 
 // Release lets an init that has no exec.fifo execute its process, and waits
-// until it has, with the hooks before and after.
+// until it has, with the hooks before and after. c is locked as for Start.
 func (c *Container) Release(p *Process) error {
 	return c.hooked(p.hooks, func() error {
 		err := p.release()
