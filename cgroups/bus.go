@@ -118,15 +118,14 @@ func (b bus) dial() (*systemd, error) {
 }
 
 // converse has a conversation with the manager, and begins it anew where that goes away: it does for a moment when it
-// executes itself anew (daemon-reexec), and what has been asked for may be done or not. again says that this is not the
-// first one.
-func (b bus) converse(talk func(s *systemd, again bool) error) (err error) {
+// executes itself anew (daemon-reexec), and what has been asked for may be done or not.
+func (b bus) converse(talk func(*systemd) error) (err error) {
 	span := trace.Begin("systemd", "conversation", "")
 	defer func() { span.End(err) }()
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
 		s, err := b.dial()
 		if err == nil {
-			err = talk(s, pause > 10*time.Millisecond)
+			err = talk(s)
 			s.conn.Close()
 		}
 		if !isAway(err) || pause > 2*time.Second {

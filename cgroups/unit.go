@@ -72,14 +72,9 @@ func (u *Unit) start(pid int) (mine bool, err error) {
 	b := busOf(u.User)
 	properties := slices.Concat(u.Properties, []Property{property("PIDs", dbus.Array("u", dbus.Uint32(uint32(pid))))})
 	var result string
-	err = b.converse(func(s *systemd, again bool) error {
-		err := s.withProperties(properties, func(list dbus.Value) error {
-			if again && s.holds(u.Name, pid) {
-				result = "done"
-				return nil
-			}
-			var err error
-			result, err = s.startTransient(u.Name, list)
+	err = b.converse(func(s *systemd) error {
+		err := s.withProperties(properties, func(list dbus.Value) (err error) {
+			result, err = s.startTransient(u.Name, pid, list)
 			return err
 		})
 		mine = !isCallError(err)
@@ -108,11 +103,15 @@ func (s *systemd) holds(unit string, pid int) bool {
 	return err == nil && len(got) == 1 && got[0].Text == want[0].Text
 }
 
-// startTransient waits for a unit of that name that has ended and may still be on its way out.
-func (s *systemd) startTransient(name string, properties dbus.Value) (result string, err error) {
+// startTransient waits for a unit of that name that has ended and may still be on its way out, or that a conversation cut
+// off has left to be started: systemd keeps its jobs while it executes itself anew.
+func (s *systemd) startTransient(name string, pid int, properties dbus.Value) (result string, err error) {
 	args := []dbus.Value{dbus.String(name), dbus.String("replace"), properties, dbus.Array("(sa(sv))")}
 	result, err = s.job("StartTransientUnit", args...)
-	for pause := 5 * time.Millisecond; isError(err, errUnitExists) && pause < 200*time.Millisecond; pause *= 2 {
+	for pause := 5 * time.Millisecond; isError(err, errUnitExists) && pause < 500*time.Millisecond; pause *= 2 {
+		if s.holds(name, pid) {
+			return "done", nil
+		}
 		s.call("ResetFailedUnit", dbus.String(name))
 		time.Sleep(pause)
 		result, err = s.job("StartTransientUnit", args...)
@@ -227,7 +226,7 @@ func (g *Group) attach(d Dir, pid int) error {
 
 // tell is converse about a unit, for what may be said twice.
 func (b bus) tell(op, unit string, talk func(*systemd) error) error {
-	err := b.converse(func(s *systemd, _ bool) error { return talk(s) })
+	err := b.converse(talk)
 	var e *fault.Error
 	if err == nil || errors.As(err, &e) {
 		return err

@@ -31,6 +31,7 @@ type manager struct {
 	hangUp  string   // the method at whose first call the conversation is cut off, once it has been done
 	after   func()   // that
 	holds   uint64   // the process in the unit
+	late    int      // how often it is not there yet when it is asked for
 	silent  string   // the method that is not answered
 	silence bool     // jobs never end
 }
@@ -49,6 +50,9 @@ func (m *manager) handle(c *dbustest.Conn, call dbus.Message) {
 		}()
 	}
 	switch {
+	case call.Member == "GetUnitByPID" && m.late > 0:
+		m.late--
+		c.Reply(call, dbus.Value{Sig: "o", Text: "/another"})
 	case call.Member == "GetUnit", call.Member == "GetUnitByPID" && call.Body[0].Bits == m.holds:
 		c.Reply(call, dbus.Value{Sig: "o", Text: "/unit"})
 	case call.Member == m.silent:
@@ -184,10 +188,14 @@ func TestUnitWhileSystemdRestarts(t *testing.T) {
 		at     string
 		exists int // afterwards
 		holds  uint64
+		late   int
 		mine   bool
-	}{{"Subscribe", 0, 0, true}, {"StartTransientUnit", 0, 0, true}, {"StartTransientUnit", 100, 42, true}, {"StartTransientUnit", 100, 7, false}} {
+	}{
+		{"Subscribe", 0, 0, 0, true}, {"StartTransientUnit", 0, 0, 0, true}, {"StartTransientUnit", 100, 42, 0, true},
+		{"StartTransientUnit", 100, 42, 3, true}, {"StartTransientUnit", 100, 7, 0, false},
+	} {
 		p, m := fakeUnit(t)
-		m.hangUp, m.holds = c.at, c.holds
+		m.hangUp, m.holds, m.late = c.at, c.holds, c.late
 		m.silence = c.at == "StartTransientUnit"
 		m.after = func() { m.exists, m.silence = c.exists, false }
 		g, err := Make(p, 42)
