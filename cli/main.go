@@ -101,11 +101,12 @@ func (r *runner) app(args []string) *cli.App {
 
 // commands are those whose names are among the arguments, because each takes its time to make: all where none is, and where
 // help is asked for.
-func (r *runner) commands(args []string) (named []*cli.Command) {
-	all := []struct {
+func (r *runner) commands(args []string) []*cli.Command {
+	type maker struct {
 		name string
 		make func() *cli.Command
-	}{
+	}
+	all := []maker{
 		{"create", r.createCommand}, {"run", r.runCommand}, {"start", r.startCommand}, {"exec", r.execCommand},
 		{"state", r.stateCommand}, {"kill", r.killCommand}, {"pause", r.pauseCommand}, {"resume", r.resumeCommand},
 		{"delete", r.deleteCommand}, {"list", r.listCommand}, {"ps", r.psCommand}, {"update", r.updateCommand},
@@ -113,19 +114,16 @@ func (r *runner) commands(args []string) (named []*cli.Command) {
 		{"wait", r.waitCommand}, {"mounts", r.mountsCommand}, {"gc", r.gcCommand}, {"plan", r.planCommand},
 		{"spec", r.specCommand}, {"features", r.featuresCommand},
 	}
+	isNamed := func(c maker) bool { return slices.Contains(args, c.name) }
 	help := slices.Contains(args, "--help") || slices.Contains(args, "-h")
-	for _, c := range all {
-		if !help && slices.Contains(args, c.name) {
-			named = append(named, c.make())
-		}
+	if !help && slices.ContainsFunc(all, isNamed) {
+		all = slices.DeleteFunc(all, func(c maker) bool { return !isNamed(c) })
 	}
-	if len(named) > 0 {
-		return named
+	commands := make([]*cli.Command, len(all))
+	for i, c := range all {
+		commands[i] = c.make()
 	}
-	for _, c := range all {
-		named = append(named, c.make())
-	}
-	return named
+	return commands
 }
 
 func globalFlags() []cli.Flag {

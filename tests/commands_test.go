@@ -63,7 +63,7 @@ func usage(ts *testscript.TestScript, ok bool, form string) {
 }
 
 // applets are the names under which busybox is in a bundle's root file system.
-var applets = strings.Fields("sh ash cat chmod chown cp date dd df echo env false find grep head hostname id ip kill ln ls " +
+var applets = strings.Fields("busybox sh ash cat chmod chown cp date dd df echo env false find grep head hostname id ip kill ln ls " +
 	"mkdir mknod mount mv nice ps pwd readlink rm rmdir sed seq sleep sort stat stty tail test touch tr true tty umount uname " +
 	"unshare wc xargs tee nproc taskset ionice chrt")
 
@@ -126,7 +126,7 @@ func makeRootfs(dir, busybox string) error {
 			return err
 		}
 	}
-	for _, name := range append(applets, "busybox") {
+	for _, name := range applets {
 		if err := os.Link(busybox, filepath.Join(dir, "bin", name)); err != nil {
 			return err
 		}

@@ -84,10 +84,10 @@ func fields(raw []byte) map[int]value {
 	return out
 }
 
-// play has a conversation with the fake, and returns the notices and its log.
-func play(t *testing.T, script string, notify func(Notice) error) (pid int, log string, err error) {
+// useFake makes the fake the CRIU that Start finds, and returns its directory.
+func useFake(t *testing.T) string {
 	t.Helper()
-	bin, images := t.TempDir(), t.TempDir()
+	bin := t.TempDir()
 	self, err := os.Executable()
 	if err == nil {
 		err = os.Symlink(self, bin+"/criu")
@@ -96,6 +96,14 @@ func play(t *testing.T, script string, notify func(Notice) error) (pid int, log 
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", bin)
+	return bin
+}
+
+// play has a conversation with the fake, and returns the notices and its log.
+func play(t *testing.T, script string, notify func(Notice) error) (pid int, log string, err error) {
+	t.Helper()
+	images := t.TempDir()
+	useFake(t)
 	t.Setenv("FAKE", script)
 	w, err := Start(Config{Stdio: [3]int{0, 1, 2}, Images: images})
 	if err != nil {
@@ -169,10 +177,7 @@ func TestNoCRIU(t *testing.T) {
 
 // What fails once CRIU has died fails because of that.
 func TestBecause(t *testing.T) {
-	bin := t.TempDir()
-	self, _ := os.Executable()
-	os.Symlink(self, bin+"/criu")
-	t.Setenv("PATH", bin)
+	bin := useFake(t)
 	w, err := Start(Config{Images: bin, Work: bin})
 	if err != nil {
 		t.Fatal(err)
@@ -192,10 +197,7 @@ func TestBecause(t *testing.T) {
 
 // A worker without a request just goes.
 func TestClose(t *testing.T) {
-	bin := t.TempDir()
-	self, _ := os.Executable()
-	os.Symlink(self, bin+"/criu")
-	t.Setenv("PATH", bin)
+	bin := useFake(t)
 	w, err := Start(Config{Images: bin, Work: bin})
 	if err != nil {
 		t.Fatal(err)
